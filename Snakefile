@@ -1,0 +1,53 @@
+# The whole road: preference data -> rejective fine-tuning -> GRPO -> meta reward model -> curves.
+#
+#   snakemake --cores all                                              experiment `tiny`
+#   snakemake --cores all --config 'experiments=[tiny,tiny_no_kl]'     several, sharing what is equal
+#   snakemake --cores all --config 'hydra=grpo.lr=1e-5'                overridden, in its own folder
+#
+# What is computed: conf/. Where it runs: profiles/. What a stage does: `spct --help`, src/spct/stages.py.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+container: "docker://ghcr.io/spct/spct:0.1.0"
+
+
+report: "reports/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/freeze.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/rollout.smk"
+include: "workflow/rules/select.smk"
+include: "workflow/rules/rft.smk"
+include: "workflow/rules/grpo.smk"
+include: "workflow/rules/rollout_policy.smk"
+include: "workflow/rules/metarm.smk"
+include: "workflow/rules/judge.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/curves.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/track.smk"
+
+
+localrules:
+    all,
+    freeze,
+    track,
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{run}/curves.csv", run=RUNS.targets),
+        expand("reports/{run}/report.html", run=RUNS.targets),
+        expand("results/{run}/tracked.json", run=RUNS.targets),
+
+
+onsuccess:
+    for run in RUNS.targets:
+        print(
+            f"figure reports/{run}/scaling.svg | report reports/{run}/report.html | mlflow ui"
+        )

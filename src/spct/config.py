@@ -1,0 +1,217 @@
+"""Compose the configuration (Hydra), check it (dataclasses) and cut a stage's slice out of it.
+
+``load`` gives the whole :class:`~spct.schema.Config`; ``view`` the groups one stage reads; ``dump``
+the text that the workflow freezes; :class:`Slice` is what a stage gets, from either. Every mistake
+a person can make is a :class:`ConfigError` that names the key. Torch is never imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from spct import schema
+from spct.schema import Config
+from spct.stages import STAGES
+
+GROUPS: dict[str, Any] = {
+    name: kind for name, kind in get_type_hints(Config).items() if dataclasses.is_dataclass(kind)
+}
+CHOICES = {
+    "plan.policies": ("base", "rft", "grpo"),
+    "plan.side_policies": ("base", "rft", "grpo"),
+    "model.dtype": ("float32", "bfloat16"),
+    "sampler.engine": ("native", "hf"),
+    "judge.principles": ("self", "none", "given"),
+    "judge.order": ("random", "balanced", "fixed"),
+    "judge.single": ("verdict", "rating"),
+    "rft.optim.name": ("adamw", "muon"),
+    "metarm.optim.name": ("adamw", "muon"),
+    "grpo.std": ("population", "sample", "none"),
+    "scaling.invalid": ("drop", "zero"),
+}
+AT_LEAST_ONE = (
+    "plan.seeds",
+    "plan.policies",
+    "sampler.batch_size",
+    "sampler.max_new_tokens",
+    "rollout.shards",
+    "grpo.group_size",
+    "rollout_policy.shards",
+    "bench.shards",
+    "bench.k_max",
+    "scaling.ks",
+)
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong; the message names the key, group or file."""
+
+
+def conf_dir() -> Path:
+    """``SPCT_CONF``, else the nearest ``conf/`` upwards from here, else the clone's own."""
+    if given := os.environ.get("SPCT_CONF"):
+        candidates = [Path(given)]
+    else:
+        here = Path.cwd()
+        roots = [here, *here.parents, Path(__file__).resolve().parents[2]]
+        candidates = [root / "conf" for root in roots]
+    for folder in candidates:
+        if (folder / "config.yaml").is_file():
+            return folder.resolve()
+    where = given or "conf/ here or above"
+    raise ConfigError(f"no config.yaml in {where}; run from the clone or set SPCT_CONF to its conf")
+
+
+def load(overrides: Sequence[str] = ()) -> Config:
+    """The configuration of these Hydra overrides, checked.
+
+    Unless one of them picks ``model=…``, the model is the experiment's ``plan.main``. Raises
+    :class:`ConfigError` naming an unknown key, group choice or wrong type.
+    """
+    if any(text.startswith("model=") for text in overrides):
+        return _load(conf_dir(), tuple(overrides))
+    main = _load(conf_dir(), tuple(overrides)).plan.main
+    return _load(conf_dir(), (*overrides, f"model={main}"))
+
+
+@cache
+def _load(folder: Path, overrides: tuple[str, ...]) -> Config:
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            composed = compose("config", list(overrides))
+        typed = OmegaConf.merge(OmegaConf.structured(Config), composed)
+        cfg: Config = OmegaConf.to_object(typed)  # type: ignore[assignment]
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(_explain(error)) from error
+    _check(cfg)
+    return cfg
+
+
+def _explain(error: BaseException) -> str:
+    """One line: the key first, then what is wrong with it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        key = getattr(cause, "full_key", None)
+        if key:
+            if siblings := _siblings(key):
+                return f"{key}: no such key; {siblings}"
+            return f"{key}: {str(getattr(cause, 'msg', None) or cause).splitlines()[0]}"
+        cause = cause.__cause__
+    text = " ".join(str(error).split("Config search path")[0].split())
+    if text.startswith("Ambiguous value"):
+        return f"{text.split(' 1. ')[0]}: several values for one key are a sweep, see conf/sweep"
+    return text
+
+
+def _siblings(key: str) -> str:
+    """The keys beside an unknown one, to spot the misspelling; empty if the key is known."""
+    kind: Any = Config
+    *parents, last = key.split(".")
+    for name in parents:
+        kind = get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
+    if not dataclasses.is_dataclass(kind):
+        return ""
+    names = [field.name for field in dataclasses.fields(kind)]
+    where = ".".join(parents) or "the top level"
+    return "" if last in names else f"{where} has {', '.join(names)}"
+
+
+def _check(cfg: Config) -> None:
+    """What types cannot say: named choices and counts of at least one."""
+    for key, allowed in CHOICES.items():
+        value = _get(cfg, key)
+        for one in value if isinstance(value, list) else [value]:
+            if one not in allowed:
+                raise ConfigError(f"{key}: {one!r} is not one of {', '.join(allowed)}")
+    for key in AT_LEAST_ONE:
+        value = _get(cfg, key)
+        if (len(value) if isinstance(value, list) else value) < 1:
+            raise ConfigError(f"{key}: at least one is needed, not {value!r}")
+    order = CHOICES["plan.policies"]
+    if cfg.plan.policies != [name for name in order if name in cfg.plan.policies]:
+        raise ConfigError(f"plan.policies: each at most once, in the order {', '.join(order)}")
+
+
+def _get(cfg: Config, key: str) -> Any:
+    value: Any = cfg
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def view(cfg: Config, stage: str) -> dict[str, Any]:
+    """The groups this stage reads, as plain values."""
+    return {name: dataclasses.asdict(getattr(cfg, name)) for name in STAGES[stage].reads}
+
+
+def dump(value: Any) -> str:
+    """YAML with sorted keys: equal values give equal text."""
+    return yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=100)
+
+
+class Slice:
+    """What a stage sees of the configuration: its own groups as attributes, nothing else."""
+
+    if TYPE_CHECKING:
+        data: schema.DataConfig
+        model: schema.ModelConfig
+        sampler: schema.SamplerConfig
+        judge: schema.JudgeConfig
+        rollout: schema.RolloutConfig
+        select: schema.SelectConfig
+        rft: schema.RftConfig
+        grpo: schema.GrpoConfig
+        rollout_policy: schema.RolloutPolicyConfig
+        metarm: schema.MetaRMConfig
+        bench: schema.BenchConfig
+        scaling: schema.ScalingConfig
+        report: schema.ReportConfig
+
+    def __init__(self, stage: str, groups: dict[str, Any]) -> None:
+        self.__dict__.update(groups)
+        self._stage = stage
+
+    def __getattr__(self, name: str) -> Any:
+        if name in GROUPS:
+            reads = ", ".join(STAGES[self._stage].reads)
+            raise ConfigError(
+                f"stage {self._stage} reads the group {name!r} without declaring it "
+                f"(it declares {reads}); add it in spct/stages.py"
+            )
+        raise AttributeError(name)
+
+    @classmethod
+    def of(cls, cfg: Config, stage: str) -> Slice:
+        """The slice of a composed configuration."""
+        return cls(stage, {name: getattr(cfg, name) for name in STAGES[stage].reads})
+
+    @classmethod
+    def read(cls, path: Path, stage: str) -> Slice:
+        """The slice of a frozen file. Raises :class:`ConfigError` naming the file and the key."""
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        reads = STAGES[stage].reads
+        if not isinstance(raw, dict) or set(raw) != set(reads):
+            found = ", ".join(sorted(raw)) if isinstance(raw, dict) else "no groups"
+            raise ConfigError(f"{path} holds {found}; stage {stage} reads {', '.join(reads)}")
+        groups = {}
+        for name in reads:
+            try:
+                typed = OmegaConf.merge(OmegaConf.structured(GROUPS[name]), raw[name])
+                groups[name] = OmegaConf.to_object(typed)
+            except OmegaConfBaseException as error:
+                raise ConfigError(f"{path}: {name}.{_explain(error)}") from error
+        return cls(stage, groups)

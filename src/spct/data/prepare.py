@@ -1,0 +1,105 @@
+"""The ``prepare`` stage: training items and benchmarks without repeats, and general text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from spct import artifact, seeds
+from spct.config import Slice
+from spct.data import toy
+from spct.data.drills import DRILLS
+from spct.data.general import write_general
+from spct.errors import StageStopped
+from spct.records import Item, write_items
+from spct.schema import DataConfig
+
+GENERAL_DRILLS = ("read", "weigh", "score", "check")
+MAX_REPEATS = 100_000
+TRAIN_KINDS = tuple(kind for kind, spec in toy.KINDS.items() if not spec.shift)
+
+
+class _Drawer:
+    """Draws items whose problem has not been seen, in this file or another."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.seen: set[tuple[str, frozenset[str]]] = set()
+        self.repeats: Counter[str] = Counter()
+
+    def draw(self, dataset: str, kind: str, count: int) -> list[Item]:
+        items: list[Item] = []
+        attempt = 0
+        while len(items) < count:
+            rng = seeds.rng(self.seed, "prepare", dataset, kind, attempt)
+            item = toy.make_item(rng, kind, dataset, f"{dataset}/{kind}-{len(items):05d}")
+            attempt += 1
+            if toy.fingerprint(item) in self.seen:
+                self.repeats[dataset] += 1
+                if self.repeats[dataset] > MAX_REPEATS:
+                    raise StageStopped(
+                        f"prepare: {dataset} has only {len(items)} distinct {kind} items of the "
+                        f"{count} asked for; lower data.* counts"
+                    )
+                continue
+            self.seen.add(toy.fingerprint(item))
+            items.append(item)
+        return items
+
+
+def train_counts(config: DataConfig) -> dict[str, int]:
+    """Items of each kind: shares of ``train_items``, rounded so that they add up."""
+    total = sum(config.train_mix.values())
+    counts, done, share = {}, 0, 0.0
+    for kind, weight in config.train_mix.items():
+        share += weight / total
+        counts[kind] = round(share * config.train_items) - done
+        done += counts[kind]
+    return counts
+
+
+def _check(config: DataConfig) -> None:
+    if config.world != "v1":
+        raise ValueError(f"data.world is {config.world!r}; known: v1")
+    for kind in config.train_mix:
+        if kind not in TRAIN_KINDS:
+            raise ValueError(f"data.train_mix: {kind!r} is not one of {', '.join(TRAIN_KINDS)}")
+    for name in config.benchmarks:
+        if name not in toy.BENCHMARKS:
+            raise ValueError(f"data.benchmarks: {name!r} is not one of {', '.join(toy.BENCHMARKS)}")
+
+
+def run(
+    cfg: Slice, seed: int, *, out_train: Path, out_bench: Path, out_general: Path, out_ledger: Path
+) -> None:
+    """Draw benchmarks first, then training items that repeat none of them.
+
+    Item counts and seeds decide everything; ids number the items of a file. The ledger counts the
+    draws thrown away as repeats.
+    """
+    config = cfg.data
+    _check(config)
+    drawer = _Drawer(seed)
+    bench = [
+        item
+        for name, count in config.benchmarks.items()
+        for item in drawer.draw(name, toy.BENCHMARKS[name], count)
+    ]
+    train = [
+        item
+        for kind, count in train_counts(config).items()
+        for item in drawer.draw("train", kind, count)
+    ]
+    order = seeds.rng(seed, "prepare", "order").permutation(len(train))
+    general = [
+        DRILLS[GENERAL_DRILLS[i % len(GENERAL_DRILLS)]](seeds.rng(seed, "general", i))
+        for i in range(config.general_items)
+    ]
+    write_items(out_bench, bench, stage="prepare", seed=seed, role="bench")
+    write_items(out_train, [train[i] for i in order], stage="prepare", seed=seed, role="train")
+    write_general(out_general, general, stage="prepare", seed=seed)
+    kept = len(bench) + len(train)
+    repeats = {f"repeat_{name}": n for name, n in sorted(drawer.repeats.items())}
+    artifact.write_ledger(
+        out_ledger, total=kept + sum(repeats.values()), kept=kept, rejected=repeats
+    )

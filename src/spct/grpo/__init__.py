@@ -1,0 +1,1 @@
+"""Online GRPO on rule-based rewards (paper §3.2)."""

@@ -1,0 +1,115 @@
+"""One step's rollouts: which items, G judgements each, rewards from the one predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spct import seeds
+from spct.data.order import display_order
+from spct.grpo.advantage import dead
+from spct.judge.task import Judge, Task
+from spct.lm import LM
+from spct.records import Item
+from spct.sampling.base import Sampler
+from spct.sampling.fill import Rollout, roll_out
+from spct.schema import GrpoConfig, SamplerConfig
+from spct.training.batching import Example
+
+
+@dataclass
+class Group:
+    """The rollouts of one step. ``rewards`` [P, G] holds +1 and -1 (paper Eq. 11)."""
+
+    rollouts: list[Rollout]
+    rewards: Tensor
+
+    def examples(self, eos: int) -> list[Example | None]:
+        """Token ids to learn from, as sampled; None where nothing was generated."""
+        return [
+            None if r.completion is None else Example(r.prompt, _tokens(r.completion, eos))
+            for r in self.rollouts
+        ]
+
+    def metrics(self) -> dict[str, float]:
+        """What the step's rollouts say of the policy, overall and by domain."""
+        rows = [rollout.row for rollout in self.rollouts]
+        lengths = [row.completion_tokens for row in rows]
+        values = {
+            "reward": float(self.rewards.mean()),
+            "dead_groups": float(dead(self.rewards).float().mean()),
+            "solved_groups": float((self.rewards > 0).all(dim=1).float().mean()),
+            "completion_tokens": sum(lengths) / len(lengths),
+            "invalid_rate": sum(row.outcome != "ok" for row in rows) / len(rows),
+            "truncated_rate": sum(row.outcome == "truncated" for row in rows) / len(rows),
+        }
+        by_domain: dict[str, list[float]] = {}
+        for rollout, reward in zip(self.rollouts, self.rewards.flatten().tolist(), strict=True):
+            by_domain.setdefault(rollout.task.item.domain, []).append(reward)
+        means = {f"reward/{k}": sum(v) / len(v) for k, v in sorted(by_domain.items())}
+        return values | means
+
+
+def _tokens(completion: object, eos: int) -> tuple[int, ...]:
+    ids: tuple[int, ...] = completion.ids  # type: ignore[attr-defined]
+    return (*ids, eos) if completion.finish == "stop" else ids  # type: ignore[attr-defined]
+
+
+def items_of_step(items: Sequence[Item], step: int, count: int, seed: int) -> list[Item]:
+    """The ``count`` items of a step: seeded epochs end to end, a function of the step alone."""
+    chosen = []
+    for place in range(step * count, (step + 1) * count):
+        epoch, index = divmod(place, len(items))
+        chosen.append(items[_epoch(len(items), epoch, seed)[index]])
+    return chosen
+
+
+_EPOCHS: dict[tuple[int, int, int], list[int]] = {}
+
+
+def _epoch(count: int, epoch: int, seed: int) -> list[int]:
+    key = (count, epoch, seed)
+    if key not in _EPOCHS:
+        _EPOCHS.clear()
+        _EPOCHS[key] = seeds.rng(seed, "grpo epoch", epoch).permutation(count).tolist()
+    return _EPOCHS[key]
+
+
+def tasks_of_step(
+    judge: Judge, items: Sequence[Item], step: int, config: GrpoConfig, seed: int
+) -> list[Task]:
+    """``group_size`` tasks an item. A group shares one seeded order, hence one prompt."""
+    tasks = []
+    for item in items:
+        order = display_order(judge.config.order, seeds.derive(seed, "grpo"), item.id, step, item.n)
+        prompt = judge.prompt(item, order)
+        tasks += [
+            Task(
+                item,
+                "sample",
+                member,
+                order,
+                prompt,
+                seeds.derive(seed, "grpo", step, item.id, member),
+                config.temperature,
+            )
+            for member in range(config.group_size)
+        ]
+    return tasks
+
+
+def sample_step(
+    lm: LM,
+    sampler: Sampler,
+    sampler_config: SamplerConfig,
+    judge: Judge,
+    tasks: Sequence[Task],
+    group_size: int,
+) -> Group:
+    """Roll out every task and reward it: +1 if correct, else -1, unreadable outputs included."""
+    rollouts = roll_out(lm, sampler, sampler_config, judge, tasks)
+    rewards = torch.tensor([1.0 if rollout.row.correct else -1.0 for rollout in rollouts])
+    return Group(rollouts, rewards.reshape(-1, group_size))

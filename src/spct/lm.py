@@ -1,0 +1,110 @@
+"""Language models: load and save ordinary Hugging Face folders, encode prompts and completions."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from spct import artifact
+from spct.schema import ModelConfig
+from spct.training.batching import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class LM:
+    """A causal language model, its tokenizer and the hash that banks record."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    hash: str
+
+    @property
+    def params(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def eos(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def pad(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return self.eos if pad is None else int(pad)
+
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """Token ids of a prompt: through the chat template where the tokenizer has one."""
+        if self.tokenizer.chat_template:
+            text = str(
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+                )
+            )
+            return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        return tuple(self.tokenizer.encode(text))
+
+    def encode_completion(self, text: str) -> tuple[int, ...]:
+        """Token ids of a completion and the end-of-sequence token."""
+        return (*self.tokenizer.encode(text, add_special_tokens=False), self.eos)
+
+    def example(self, prompt: str, completion: str) -> Example:
+        return Example(self.encode_prompt(prompt), self.encode_completion(completion))
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def source_of(config: ModelConfig, init: str | Path) -> str | Path:
+    """``init`` if given, else the configured base model (a folder or a hub id)."""
+    from spct import models
+
+    return init if str(init) else models.resolve(config.source)
+
+
+def model_hash(source: str | Path) -> str:
+    """16 hex digits: a sealed folder's content hash, or a hash of the hub id for a remote model."""
+    folder = Path(source)
+    if (folder / artifact.MANIFEST).is_file():
+        return artifact.content_hash(folder)[:16]
+    if folder.is_dir():
+        parts = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json"))
+        return artifact.text_hash("".join(artifact.file_hash(p) for p in parts))[:16]
+    return artifact.text_hash(str(source))[:16]
+
+
+def options(config: ModelConfig) -> dict[str, Any]:
+    """What every ``from_pretrained`` gets: remote code only if asked by name, a pinned revision."""
+    revision = {"revision": config.revision} if config.revision else {}
+    return {"trust_remote_code": config.trust_remote_code, **revision}
+
+
+def load(config: ModelConfig, init: str | Path = "") -> LM:
+    """The model at ``init`` (a folder), or the base of ``config``; safetensors only, in eval mode.
+
+    Raises ``FileNotFoundError`` naming the folder if a local one is missing.
+    """
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    source = source_of(config, init)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options(config))
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        source, dtype=DTYPES[config.dtype], use_safetensors=True, **options(config)
+    )
+    return LM(model.to(device()).eval(), tokenizer, model_hash(source))
+
+
+def save(lm: LM, folder: Path) -> None:
+    """Write model and tokenizer into an existing folder (seal it with ``artifact.atomic_dir``)."""
+    lm.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)

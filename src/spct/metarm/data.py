@@ -1,0 +1,66 @@
+"""The meta RM's examples: readable, non-hinted judgements of all policies, right and wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spct import seeds
+from spct.judge.task import Judge
+from spct.lm import LM
+from spct.records import Item, Sample, read_bank, read_items
+from spct.training.batching import Example
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A judgement to score, whether it is right, and the margin by which it decided."""
+
+    item_id: str
+    example: Example
+    correct: bool
+    margin: float
+
+
+def margin(scores: Sequence[int]) -> float:
+    """Best score minus second best: what a filter without any model can see."""
+    ranked = sorted(scores, reverse=True)
+    return float(ranked[0] - ranked[1]) if len(ranked) > 1 else 0.0
+
+
+def encode(text: LM, judge: Judge, item: Item, row: Sample) -> Example:
+    """Prompt as the judge saw it (without a hint) and its whole output."""
+    return text.example(judge.prompt(item, row.order), row.text)
+
+
+def labelled(
+    text: LM, judge: Judge, items: Path, banks: Iterable[Path]
+) -> tuple[list[Labelled], dict[str, int]]:
+    """Examples and a count of the rows left out by reason (hinted, unreadable, no truth)."""
+    by_id = {item.id: item for item in read_items(items)}
+    skipped: Counter[str] = Counter()
+    kept = []
+    for row in (row for path in banks for row in read_bank(path)):
+        if row.kind != "sample":
+            skipped[row.kind] += 1
+        elif row.scores is None:
+            skipped[row.outcome] += 1
+        elif row.correct is None:
+            skipped["no_truth"] += 1
+        else:
+            example = encode(text, judge, by_id[row.item_id], row)
+            kept.append(Labelled(row.item_id, example, row.correct, margin(row.scores)))
+    return kept, dict(sorted(skipped.items()))
+
+
+def split(
+    data: Sequence[Labelled], dev_share: float, seed: int
+) -> tuple[list[Labelled], list[Labelled]]:
+    """Training and development examples; an item is wholly in one of them."""
+    ids = sorted({row.item_id for row in data})
+    order = seeds.rng(seed, "metarm dev").permutation(len(ids))
+    dev_ids = {ids[i] for i in order[: round(dev_share * len(ids))]}
+    train = [row for row in data if row.item_id not in dev_ids]
+    return train, [row for row in data if row.item_id in dev_ids]

@@ -1,0 +1,34 @@
+"""Where a model comes from: shipped with the package, a folder, or the hub. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spct.config import ConfigError
+
+BASES = Path(__file__).resolve().parent / "bases"
+BUILTIN = "builtin:"
+
+
+def resolve(source: str) -> Path | str:
+    """What to hand to ``from_pretrained``: a folder that exists, else a hub id.
+
+    ``builtin:<name>`` is a folder of :data:`BASES`. Raises :class:`~spct.config.ConfigError` naming
+    a source that looks like a folder and is none.
+    """
+    path = folder(source)
+    if path is None:
+        return source
+    if not path.is_dir():
+        shipped = ", ".join(sorted(p.name for p in BASES.glob("*/"))) or "none"
+        raise ConfigError(f"model.source: {source}: no folder {path} (shipped: {shipped})")
+    return path
+
+
+def folder(source: str) -> Path | None:
+    """The local folder a source names, whether it exists or not; ``None`` for a hub id."""
+    if source.startswith(BUILTIN):
+        return BASES / source.removeprefix(BUILTIN)
+    if source.startswith((".", "/", "~")) or Path(source).is_dir():
+        return Path(source).expanduser()
+    return None

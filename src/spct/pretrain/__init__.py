@@ -1,0 +1,1 @@
+"""How the shipped toy base models are made: a corpus, a tokenizer and a pretraining loop."""

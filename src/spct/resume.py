@@ -1,0 +1,73 @@
+"""``spct resume``: go on after Snakemake itself was killed.
+
+A killed Snakemake leaves its lock and, perhaps, stage processes that still write. The lock may be
+lifted only if nobody owns it: no live Snakemake in this folder. Orphaned stages are then ended;
+they keep their resume state beside their output. Jobs on a cluster are out of sight here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from spct.config import ConfigError
+from spct.stages import STAGES
+
+GRACE_S = 10
+
+
+def processes(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:
+    """Other live processes that work in this folder, with their command lines."""
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and Path(process.cwd()) == folder:
+                yield process, process.cmdline()
+        except psutil.Error:  # gone meanwhile, or another user's
+            continue
+
+
+def _runs(command: list[str], program: str) -> int | None:
+    """Position after ``program`` when the command is that program, started in any usual way."""
+    for position, word in enumerate(command[:4]):
+        name = Path(word).name
+        if name == program or (name == "__main__.py" and Path(word).parent.name == program):
+            return position + 1
+    return None
+
+
+def is_snakemake(command: list[str]) -> bool:
+    return _runs(command, "snakemake") is not None
+
+
+def is_stage(command: list[str]) -> bool:
+    after = _runs(command, "spct")
+    return after is not None and command[after : after + 1] != [] and command[after] in STAGES
+
+
+def resume_cli(arguments: list[str]) -> int:
+    """Check, unlock, run again with these Snakemake arguments (default ``--cores all``)."""
+    here = Path.cwd()
+    if not (here / "Snakefile").is_file():
+        raise ConfigError(f"resume: no Snakefile in {here}; run it in the folder of the workflow")
+    found = list(processes(here))
+    if owners := [process.pid for process, command in found if is_snakemake(command)]:
+        raise ConfigError(f"resume: Snakemake still runs here (process {owners[0]}); nothing done")
+    _end([process for process, command in found if is_stage(command)])
+    snakemake = [sys.executable, "-m", "snakemake", *(arguments or ["--cores", "all"])]
+    unlocked = subprocess.run([*snakemake, "--unlock"], check=False)
+    if unlocked.returncode:
+        return unlocked.returncode
+    return subprocess.run([*snakemake, "--rerun-incomplete"], check=False).returncode
+
+
+def _end(orphans: list[psutil.Process]) -> None:
+    for process in orphans:
+        print(f"ending orphaned stage process {process.pid}; it will go on from its state")
+        process.terminate()
+    for process in psutil.wait_procs(orphans, timeout=GRACE_S)[1]:
+        process.kill()

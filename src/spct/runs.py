@@ -1,0 +1,266 @@
+"""Runs: which experiments, under which names, and in whose folder each piece of work lives.
+
+A *run* is an experiment, perhaps with overrides; its name is its folder under ``results/``. A piece
+of work (:class:`Node`) lives in the first run of its base chain in which its slice and everything
+upstream of it are equal, so an ablation computes only what differs. The Snakefile asks this module
+for every path that is not a plain pattern. Torch is never imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spct import models
+from spct.config import ConfigError, dump, load, view
+from spct.names import UNNAMED, expand, normalise, run_name
+from spct.schema import Config
+from spct.stages import STAGES
+
+
+@dataclass(frozen=True)
+class Node:
+    """A piece of work within a run and seed: a stage, for a model size and a policy, if any."""
+
+    stage: str
+    size: str = ""
+    policy: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Its folder below ``results/<run>/seed<seed>/``."""
+        if self.stage == "prepare":
+            return "data"
+        name = f"{self.policy}-{self.size}" if self.policy else self.size
+        return f"{self.stage}/{name}"
+
+
+@dataclass
+class Run:
+    """One run: name, experiment, overrides, and the configuration of each model size."""
+
+    name: str
+    experiment: str
+    overrides: tuple[str, ...]
+    base: str
+    cfg: Config
+    sized: dict[str, Config] = field(default_factory=dict)
+
+    def at(self, size: str) -> Config:
+        """The configuration composed with ``model=<size>``; the plan's main size if empty."""
+        if size not in self.sized:
+            self.sized[size] = _load(self.experiment, (*self.overrides, f"model={size}"))
+        return self.sized[size]
+
+    @property
+    def sizes(self) -> list[str]:
+        """Every model config this run composes, the main one first."""
+        plan = self.cfg.plan
+        return list(dict.fromkeys([plan.main, *plan.sizes, *filter(None, [plan.metarm])]))
+
+
+def _load(experiment: str, overrides: Sequence[str]) -> Config:
+    try:
+        return load([f"experiment={experiment}", *overrides])
+    except ConfigError as error:
+        raise ConfigError(f"experiment {experiment!r}: {error}") from error
+
+
+class Runs:
+    """All runs asked for (``targets``) and their bases, composed and checked at once.
+
+    Raises :class:`ConfigError` naming the experiment and the key that is wrong.
+    """
+
+    def __init__(self, experiments: str | Sequence[str], overrides: str | Sequence[str] = ()):
+        common = normalise(overrides)
+        names = [experiments] if isinstance(experiments, str) else list(experiments)
+        self.runs: dict[str, Run] = {}
+        self.targets: list[str] = []
+        self._prints: dict[tuple[str, Node], str] = {}
+        for name in names:
+            for experiment, words in expand(str(name)):
+                run = self._add(experiment, normalise([*common, *words]))
+                if run.name not in self.targets:
+                    self.targets.append(run.name)
+
+    def _add(self, experiment: str, overrides: tuple[str, ...], below: tuple[str, ...] = ()) -> Run:
+        name = run_name(experiment, overrides)
+        if name in below:
+            raise ConfigError(f"experiment {experiment!r}: base leads back to itself")
+        if name in self.runs:
+            return self.runs[name]
+        cfg = _load(experiment, overrides)
+        base = cfg.base if name == experiment else experiment
+        run = Run(name, experiment, overrides, base, cfg)
+        for size in run.sizes:
+            run.at(size)
+        self.runs[name] = run
+        if base:
+            self._add(base, (), (*below, name))
+        return run
+
+    def chain(self, run: str) -> list[str]:
+        """The run's bases, the oldest first, and the run itself."""
+        base = self.runs[run].base
+        return [*(self.chain(base) if base else []), run]
+
+    # ---- sharing
+
+    def upstream(self, run: str, node: Node) -> list[Node]:
+        """What a piece of work reads, directly."""
+        plan = self.runs[run].cfg.plan
+        prepare, size = Node("prepare"), node.size
+        if node.stage == "rollout":
+            return [prepare]
+        if node.stage == "select":
+            return [prepare, Node("rollout", size)]
+        if node.stage == "rft":
+            return [prepare, Node("select", size)]
+        if node.stage == "grpo":
+            return [prepare, *self.policy(run, self.start(run), size)]
+        if node.stage == "rollout_policy":
+            return [prepare, *self._tuned(run, size)]
+        if node.stage == "metarm":
+            return [prepare, *self._trajectories(run)]
+        if node.stage == "judge":
+            return [prepare, *self.policy(run, node.policy, size)]
+        if node.stage == "score":
+            return [Node("judge", size, node.policy), Node("metarm", plan.metarm)]
+        return []
+
+    def start(self, run: str) -> str:
+        """The policy GRPO starts from."""
+        return "rft" if "rft" in self.runs[run].cfg.plan.policies else "base"
+
+    def _tuned(self, run: str, size: str) -> list[Node]:
+        policies = self.runs[run].cfg.plan.policies
+        return list(itertools.chain(*(self.policy(run, name, size) for name in policies)))
+
+    def _trajectories(self, run: str) -> list[Node]:
+        """The banks the meta RM learns from, at the main size."""
+        main = self.runs[run].cfg.plan.main
+        fresh = [Node("rollout_policy", main)] if self._tuned(run, main) else []
+        return [Node("rollout", main), *fresh]
+
+    def policy(self, run: str, policy: str, size: str) -> list[Node]:
+        """The work that makes a policy's model: none for the base."""
+        return [] if policy == "base" else [Node(policy, size)]
+
+    def _print(self, run: str, node: Node) -> str:
+        """A fingerprint of the node's slice and of everything upstream."""
+        if (run, node) not in self._prints:
+            above = [self._print(run, other) for other in self.upstream(run, node)]
+            slice_ = self.slice(run, node.stage, self._composed(run, node))
+            text = dump([str(node), slice_, above])
+            self._prints[run, node] = hashlib.sha256(text.encode()).hexdigest()
+        return self._prints[run, node]
+
+    def home(self, run: str, node: Node) -> str:
+        """The run in whose folder this work lives: the oldest of the chain that does the same."""
+        mine = self._print(run, node)
+        return next(name for name in self.chain(run) if self._print(name, node) == mine)
+
+    # ---- frozen files
+
+    def slice(self, run: str, stage: str, size: str = "") -> dict[str, Any]:
+        """What the stage reads of the configuration, for this size if it is a sized stage."""
+        owner = self.runs[run]
+        return view(owner.at(size) if STAGES[stage].sized else owner.cfg, stage)
+
+    def _composed(self, run: str, node: Node) -> str:
+        """The model a node's slice is composed with: its size; for ``score`` the meta RM's."""
+        return self.runs[run].cfg.plan.metarm if node.stage == "score" else node.size
+
+    def slice_path(self, run: str, node: Node) -> str:
+        """The frozen file of a sized stage."""
+        return f"results/{run}/config/{self._composed(run, node)}/{node.stage}.yaml"
+
+    def frozen(self, run: str, name: str) -> str:
+        """Text of ``results/<run>/config/<name>.yaml``, name: run, <stage> or <size>/<stage>."""
+        if name == "run":
+            owner = self.runs[run]
+            named = [text for text in owner.overrides if not text.startswith(UNNAMED)]
+            return dump({"experiment": owner.experiment, "base": owner.base, "overrides": named})
+        size, _, stage = name.rpartition("/")
+        return dump(self.slice(run, stage, size))
+
+    # ---- paths the rules ask for
+
+    def at(self, run: str, seed: object, node: Node, file: str = "") -> str:
+        """Path of a piece of work, or of a file in it, wherever it lives."""
+        path = f"results/{self.home(run, node)}/seed{seed}/{node.folder}"
+        return f"{path}/{file}" if file else path
+
+    def bank(self, run: str, seed: object, node: Node) -> list[str]:
+        """The shards of a bank."""
+        cfg = self.runs[run].at(node.size)
+        stage = "bench" if node.stage in ("judge", "score") else node.stage
+        return [self.at(run, seed, node, f"{i}.parquet") for i in range(getattr(cfg, stage).shards)]
+
+    def base_model(self, run: str, size: str) -> list[str]:
+        """The base's folder if it is a local one, relative to here where possible."""
+        path = models.folder(self.runs[run].at(size).model.source)
+        if path is None:
+            return []
+        relative = os.path.relpath(path)
+        return [str(path) if relative.startswith("..") else relative]
+
+    def init(self, run: str, seed: object, policy: str, size: str) -> list[str]:
+        """The policy's model folder, or nothing for the base."""
+        return [self.at(run, seed, node) for node in self.policy(run, policy, size)]
+
+    def tuned(self, run: str, seed: object, size: str) -> list[str]:
+        """Model folders of the tuned policies, in the plan's order."""
+        return [self.at(run, seed, node) for node in self._tuned(run, size)]
+
+    def metarm(self, run: str, seed: object) -> str:
+        """The meta RM's folder."""
+        return self.at(run, seed, Node("metarm", self.runs[run].cfg.plan.metarm))
+
+    def metarm_banks(self, run: str, seed: object) -> list[str]:
+        """Shards the meta RM learns from: the base's and the tuned policies' trajectories."""
+        return list(
+            itertools.chain(*(self.bank(run, seed, node) for node in self._trajectories(run)))
+        )
+
+    def judged(self, run: str) -> Iterator[Node]:
+        """Every judged (policy, size), the guided one as its scored bank."""
+        plan = self.runs[run].cfg.plan
+        for policy in plan.policies:
+            guided = plan.metarm and policy == plan.policies[-1]
+            yield Node("score" if guided else "judge", plan.main, policy)
+        for size in plan.sizes:
+            if size != plan.main:
+                yield from (Node("judge", size, policy) for policy in plan.side_policies)
+
+    def work(self, run: str) -> list[Node]:
+        """Everything the run's curves rest on, upstream first, each once."""
+        found: dict[Node, None] = {}
+
+        def visit(node: Node) -> None:
+            for other in self.upstream(run, node):
+                visit(other)
+            found.setdefault(node)
+
+        for node in self.judged(run):
+            visit(node)
+        return list(found)
+
+    def collect(self, run: str) -> Mapping[str, list[str]]:
+        """Inputs of ``curves`` and ``report`` over all seeds: items, banks, ledgers, models."""
+        lists: dict[str, list[str]] = {"items": [], "banks": [], "ledgers": [], "models": []}
+        for seed in self.runs[run].cfg.plan.seeds:
+            lists["items"].append(self.at(run, seed, Node("prepare"), "bench.parquet"))
+            for node in self.judged(run):
+                lists["banks"] += self.bank(run, seed, node)
+            for node in self.work(run):
+                if node.stage in ("prepare", "select"):
+                    lists["ledgers"].append(self.at(run, seed, node, "ledger.json"))
+                elif node.stage in ("rft", "grpo", "metarm"):
+                    lists["models"].append(self.at(run, seed, node))
+        return lists

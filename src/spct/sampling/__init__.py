@@ -1,0 +1,1 @@
+"""Samplers behind one interface, and the stages that fill banks with them."""

@@ -1,0 +1,48 @@
+"""One decoding step's choice: inverse transform sampling from one uniform draw a row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spct.sampling.base import Completion
+
+
+def nucleus(logprobs: Tensor, top_p: float) -> Tensor:
+    """Log-probs [B, V] restricted to the smallest set of tokens holding ``top_p``, renormalised."""
+    ranked, index = logprobs.sort(dim=-1, descending=True)
+    before = ranked.exp().cumsum(-1) - ranked.exp()
+    keep = torch.zeros_like(before, dtype=torch.bool).scatter(1, index, before < top_p)
+    return logprobs.masked_fill(~keep, float("-inf")).log_softmax(-1)
+
+
+def choose(
+    logits: Tensor, temperature: Tensor, draws: Tensor, top_p: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Tokens [B] and their log-probs [B] from logits [B, V].
+
+    ``temperature`` [B] of 0 takes the most likely token (log-prob at temperature 1); elsewhere the
+    token is where the cumulative probability passes ``draws`` [B], uniform in [0, 1).
+    """
+    greedy = temperature == 0
+    scale = torch.where(greedy, torch.ones_like(temperature), temperature)
+    logprobs = torch.log_softmax(logits.float() / scale[:, None], dim=-1)
+    if top_p < 1.0:
+        logprobs = torch.where(greedy[:, None], logprobs, nucleus(logprobs, top_p))
+    cumulative = logprobs.double().exp().cumsum(-1)
+    target = draws[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1)
+    tokens = torch.where(greedy, logits.argmax(-1), tokens.clamp(max=logits.shape[1] - 1))
+    return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
+
+
+def cut_at_eos(tokens: Tensor, logprobs: Tensor, eos: int) -> list[Completion]:
+    """Cut each row [T] at its end-of-sequence token."""
+    result = []
+    for ids, values in zip(tokens.tolist(), logprobs.tolist(), strict=True):
+        stop = ids.index(eos) if eos in ids else None
+        if stop is None:
+            result.append(Completion(tuple(ids), tuple(values), "length"))
+        else:
+            result.append(Completion(tuple(ids[:stop]), tuple(values[: stop + 1]), "stop"))
+    return result

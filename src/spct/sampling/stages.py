@@ -1,0 +1,138 @@
+"""The stages that sample: ``rollout`` (the base), ``rollout_policy`` (tuned models), ``judge``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from spct import artifact, lm
+from spct.config import Slice
+from spct.judge.task import Judge, Task, tasks
+from spct.records import Item, read_bank, read_items, write_bank
+from spct.sampling.fill import fill, shard_of
+from spct.seeds import derive
+
+
+def _judge(cfg: Slice, model: lm.LM) -> Judge:
+    return Judge.build(cfg.judge, model.tokenizer.all_special_tokens)
+
+
+def _identity(cfg: Slice, seed: int, stage: str, items: Path, **more: Any) -> dict[str, Any]:
+    slices = [asdict(cfg.sampler), asdict(cfg.judge), more]
+    return {"stage": stage, "seed": seed, "items": artifact.content_hash(items), "cfg": slices}
+
+
+def _hint(item: Item) -> int | None:
+    return item.label.value if item.label.kind == "best" and item.n > 1 else None
+
+
+def rollout(cfg: Slice, seed: int, *, items: Path, shard: int, out: Path) -> None:
+    """N_RFT plain trajectories and hinted ones of the base for every training item (paper §3.1).
+
+    Hints exist only where one of several responses is the best; other items get none.
+    """
+    model = lm.load(cfg.model)
+    judge, spec = _judge(cfg, model), cfg.rollout
+    stage_seed = derive(seed, "rollout")
+
+    def make(item: Item) -> list[Task]:
+        settings: dict[str, Any] = {"seed": stage_seed, "temperature": spec.temperature}
+        plain = tasks(judge, item, "sample", spec.n_rft, **settings)
+        hinted = spec.hinted if _hint(item) is not None else 0
+        return plain + tasks(judge, item, "hinted", hinted, hint=_hint, **settings)
+
+    fill(
+        out,
+        model,
+        cfg.sampler,
+        judge,
+        shard_of(read_items(items), shard, spec.shards),
+        make,
+        name=f"rollout {cfg.model.name}",
+        identity=_identity(cfg, seed, "rollout", items, spec=asdict(spec), shard=shard),
+        **_manifest(cfg, "rollout", "base", seed, spec.temperature),
+    )
+
+
+def rollout_policy(
+    cfg: Slice, seed: int, *, items: Path, models: list[Path], shard: int, out: Path
+) -> None:
+    """Plain trajectories of the tuned policies on training items: the meta RM's on-policy data.
+
+    ``models`` are model folders; the samples of the i-th are numbered from ``i * n_samples`` on.
+    """
+    spec = cfg.rollout_policy
+    chosen = read_items(items)[: spec.items or None]
+    parts = []
+    for number, folder in enumerate(models):
+        model = lm.load(cfg.model, folder)
+        judge = _judge(cfg, model)
+        part = out.with_name(f"{out.stem}.policy{number}.parquet")
+        stage_seed = derive(seed, "rollout_policy", number)
+
+        def make(item: Item, judge: Judge = judge, stage_seed: int = stage_seed) -> list[Task]:
+            return tasks(
+                judge, item, "sample", spec.n_samples, seed=stage_seed, temperature=spec.temperature
+            )
+
+        fill(
+            part,
+            model,
+            cfg.sampler,
+            judge,
+            shard_of(chosen, shard, spec.shards),
+            make,
+            name=f"rollout_policy {folder.parent.name}-{cfg.model.name}",
+            identity=_identity(cfg, seed, "rollout_policy", items, spec=asdict(spec), shard=shard),
+        )
+        parts.append(part)
+    rows = [
+        replace(row, sample=row.sample + number * spec.n_samples)
+        for number, part in enumerate(parts)
+        for row in read_bank(part)
+    ]
+    write_bank(out, rows, **_manifest(cfg, "rollout_policy", "tuned", seed, spec.temperature))
+    for part in parts:
+        part.unlink()
+        part.with_name(f"{part.name}.timing.json").unlink(missing_ok=True)
+
+
+def judge(
+    cfg: Slice, seed: int, *, items: Path, shard: int, policy: str, out: Path, init: str = ""
+) -> None:
+    """``k_max`` samples (and one greedy) of one policy for every benchmark item."""
+    model = lm.load(cfg.model, init)
+    spec, talk = cfg.bench, _judge(cfg, model)
+    stage_seed = derive(seed, "judge")
+
+    def make(item: Item) -> list[Task]:
+        sampled = tasks(
+            talk, item, "sample", spec.k_max, seed=stage_seed, temperature=spec.temperature
+        )
+        greedy = tasks(talk, item, "greedy", int(spec.greedy), seed=stage_seed, temperature=0.0)
+        return sampled + greedy
+
+    fill(
+        out,
+        model,
+        cfg.sampler,
+        talk,
+        shard_of(read_items(items), shard, spec.shards),
+        make,
+        name=f"judge {policy}-{cfg.model.name}",
+        identity=_identity(cfg, seed, "judge", items, spec=asdict(spec), shard=shard),
+        **_manifest(cfg, "judge", policy, seed, spec.temperature),
+    )
+
+
+def _manifest(cfg: Slice, stage: str, policy: str, seed: int, temperature: float) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "policy": policy,
+        "size": cfg.model.name,
+        "seed": seed,
+        "temperature": temperature,
+        "engine": cfg.sampler.engine,
+        "tier": "cpu" if lm.device().type == "cpu" else "gpu",
+    }

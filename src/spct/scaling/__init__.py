@@ -1,0 +1,1 @@
+"""From banks of judgements to scaling curves: estimators, intervals, figures. No torch."""

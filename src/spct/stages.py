@@ -1,0 +1,91 @@
+"""The map: every stage, the configuration groups it reads, and the function that is it.
+
+A stage is a pure function ``run(cfg: Slice, seed: int, *, <named inputs and outputs>) -> None``.
+It is imported only when it runs, so this module stays free of torch. How stages feed each other
+is in ``workflow/rules`` and, for sharing finished work between runs, in :mod:`spct.runs`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: a line of help, the groups it reads and ``module:function``."""
+
+    does: str
+    reads: tuple[str, ...]
+    function: str
+
+    @property
+    def sized(self) -> bool:
+        """Whether its slice differs by model size."""
+        return "model" in self.reads
+
+    def load(self) -> Callable[..., None]:
+        """Import the function; this is where torch comes in for those who need it."""
+        module, name = self.function.split(":")
+        function: Callable[..., None] = getattr(importlib.import_module(module), name)
+        return function
+
+
+STAGES: dict[str, Stage] = {
+    "prepare": Stage(
+        "make training, benchmark and general items",
+        ("data",),
+        "spct.data.prepare:run",
+    ),
+    "rollout": Stage(
+        "sample the base on the training items",
+        ("model", "sampler", "judge", "rollout"),
+        "spct.sampling.stages:rollout",
+    ),
+    "select": Stage(
+        "keep the trajectories worth learning from",
+        ("select",),
+        "spct.rft.select:run",
+    ),
+    "rft": Stage(
+        "rejective fine-tuning of the base",
+        ("model", "judge", "rft"),
+        "spct.rft.train:run",
+    ),
+    "grpo": Stage(
+        "online reinforcement learning",
+        ("model", "sampler", "judge", "grpo"),
+        "spct.grpo.train:run",
+    ),
+    "rollout_policy": Stage(
+        "sample the tuned policies on the training items",
+        ("model", "sampler", "judge", "rollout_policy"),
+        "spct.sampling.stages:rollout_policy",
+    ),
+    "metarm": Stage(
+        "fit the meta reward model",
+        ("model", "judge", "metarm"),
+        "spct.metarm.train:run",
+    ),
+    "judge": Stage(
+        "judge every benchmark item k_max times",
+        ("model", "sampler", "judge", "bench"),
+        "spct.sampling.stages:judge",
+    ),
+    "score": Stage(
+        "let the meta reward model score a bank",
+        ("model", "judge", "metarm"),
+        "spct.metarm.score:run",
+    ),
+    "curves": Stage(
+        "turn banks into curves and comparisons",
+        ("scaling",),
+        "spct.scaling.curves:run",
+    ),
+    "report": Stage(
+        "draw the figures and write the page",
+        ("scaling", "report"),
+        "spct.report.build:run",
+    ),
+}

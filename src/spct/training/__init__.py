@@ -1,0 +1,1 @@
+"""What every training stage shares: optimisers, batches, checkpoints and the supervised loop."""

@@ -1,0 +1,100 @@
+"""Examples, batches of bounded size, and log-probabilities of completion tokens only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spct import seeds
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and the completion to score or learn, as token ids."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+
+@dataclass
+class Batch:
+    """Right-padded sequences. Under a causal mask nothing attends to the padding.
+
+    ``ids`` [B, T] int64; ``rows``, ``columns`` [N] index the N completion tokens of all sequences,
+    in order of sequence and position; ``targets`` [N] are those tokens.
+    """
+
+    ids: Tensor
+    rows: Tensor
+    columns: Tensor
+    targets: Tensor
+    lengths: list[int]  # completion tokens per sequence, sum N
+
+
+def collate(examples: Sequence[Example], pad: int, device: torch.device | str = "cpu") -> Batch:
+    """Pad examples on the right. Raises ``ValueError`` on an empty prompt."""
+    if any(not example.prompt for example in examples):
+        raise ValueError(
+            "an example has an empty prompt; the first completion token has no context"
+        )
+    width = max(len(example) for example in examples)
+    ids = torch.full((len(examples), width), pad, dtype=torch.long)
+    rows: list[int] = []
+    columns: list[int] = []
+    targets: list[int] = []
+    for row, example in enumerate(examples):
+        ids[row, : len(example)] = torch.tensor(example.prompt + example.completion)
+        rows += [row] * len(example.completion)
+        columns += range(len(example.prompt), len(example))
+        targets += example.completion
+    index = torch.tensor([rows, columns, targets], dtype=torch.long, device=device).reshape(3, -1)
+    lengths = [len(example.completion) for example in examples]
+    return Batch(ids.to(device), index[0], index[1], index[2], lengths)
+
+
+def vocabulary_logits(model: nn.Module, states: Tensor) -> Tensor:
+    """Logits [..., V] from the decoder's last hidden states [..., D].
+
+    Applies the soft cap of the Gemma family, which lives outside the output embedding.
+    """
+    logits: Tensor = model.get_output_embeddings()(states)  # type: ignore[operator]
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def completion_logprobs(model: nn.Module, batch: Batch, temperature: float = 1.0) -> Tensor:
+    """Log-probability of every completion token, [N] float32.
+
+    The vocabulary projection runs on the N needed positions alone.
+    """
+    hidden = model.get_decoder()(input_ids=batch.ids, use_cache=False).last_hidden_state  # type: ignore[operator]
+    logits = vocabulary_logits(model, hidden[batch.rows, batch.columns - 1])
+    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    return logprobs.gather(1, batch.targets[:, None]).squeeze(1)
+
+
+def by_tokens(lengths: Sequence[int], budget: int, *names: object) -> list[list[int]]:
+    """Indices in batches of similar length, in seeded order; ``budget`` bounds padded tokens.
+
+    An example longer than ``budget`` makes a batch of its own.
+    """
+    rng = seeds.rng("batches", *names)
+    noise = rng.random(len(lengths))
+    ranked = sorted(range(len(lengths)), key=lambda i: (lengths[i], noise[i]))
+    batches: list[list[int]] = []
+    current: list[int] = []
+    for index in ranked:
+        if current and lengths[index] * (len(current) + 1) > budget:
+            batches.append(current)
+            current = []
+        current.append(index)
+    if current:
+        batches.append(current)
+    return [batches[i] for i in np.asarray(rng.permutation(len(batches)))]

@@ -1,0 +1,136 @@
+"""Every conf file composes; every mistake a person can make is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spct import config
+from spct.config import ConfigError, Slice, dump, load, view
+from spct.names import expand
+from spct.stages import STAGES
+
+CONF = Path(__file__).parents[2] / "conf"
+NOT_COMPOSED = {"sweep", "pretrain"}  # expanded to runs; a recipe with its own reader
+CHOICES = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in NOT_COMPOSED
+)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_file_composes(choice: str) -> None:
+    cfg = load([choice])
+    assert all(view(cfg, stage) for stage in STAGES)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("sweep/*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_expands_to_runs_that_compose(path: Path) -> None:
+    runs = expand(f"sweep/{path.stem}")
+    assert len(runs) > 1
+    for experiment, overrides in runs:
+        load([f"experiment={experiment}", *overrides])
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("model/*.yaml")), ids=lambda path: path.stem)
+def test_a_model_is_named_like_its_file(path: Path) -> None:
+    assert load([f"model={path.stem}"]).model.name == path.stem
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
+def test_every_key_of_a_group_has_a_comment(path: Path) -> None:
+    if path.parent.name in NOT_COMPOSED | {"experiment"} or path.stem == "toy_l":
+        pytest.skip("differences only")
+    lines = path.read_text().splitlines()
+    for above, line in zip(["", *lines], lines, strict=False):
+        key = line.strip()
+        if key and not key.startswith("#") and not key.endswith("optim:"):
+            assert above.strip().startswith("#"), f"{path}: no comment above {key!r}"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("grpo.lrr=1", "grpo.lrr: no such key; grpo has lr,"),
+        ("rft.optim.lrr=1", "rft.optim.lrr: no such key; rft.optim has name, lr"),
+        ("+grpo.extra=1", "grpo.extra: no such key"),
+        ("grop.lr=1", "grop: no such key; the top level has"),
+        ("grpo.lr=fast", "grpo.lr: Value 'fast' of type 'str' could not be converted to Float"),
+        ("grpo.steps=1.5", "grpo.steps: Value '1.5'"),
+        ("plan.seeds=3", "plan.seeds: "),
+        ("plan.seeds=[]", "plan.seeds: at least one"),
+        ("plan.policies=[grpo,rft]", "plan.policies: each at most once, in the order"),
+        ("plan.policies=[base,sft]", "plan.policies: 'sft' is not one of base, rft, grpo"),
+        ("judge.principles=maybe", "judge.principles: 'maybe' is not one of self, none, given"),
+        ("experiment=tinyy", "Could not find 'experiment/tinyy' Available options"),
+        ("model=toy_xxl", "Could not find 'model/toy_xxl' Available options"),
+        ("plan.main=toy_xxl", "Could not find 'model/toy_xxl'"),
+        ("~grpo", "grpo: "),
+        ("grpo.lr=1e-5,1e-6", "are a sweep, see conf/sweep"),
+        ("grpo.lr", "grpo.lr"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_model_follows_the_plan_unless_chosen() -> None:
+    assert load(["experiment=smoke"]).model.name == "toy_s"
+    assert load(["experiment=smoke", "model=toy_m"]).model.name == "toy_m"
+
+
+def test_a_model_may_adapt_other_groups_and_an_experiment_wins() -> None:
+    assert load(["model=toy_l"]).bench.k_max < load(["model=toy_m"]).bench.k_max
+    assert (
+        load(["model=toy_l", "experiment=smoke"]).bench.k_max
+        == load(["experiment=smoke"]).bench.k_max
+    )
+
+
+def test_a_frozen_slice_reads_back_and_is_sorted(tmp_path: Path) -> None:
+    cfg = load(["grpo.lr=1e-5"])
+    text = dump(view(cfg, "grpo"))
+    assert text == dump(dict(reversed(view(cfg, "grpo").items())))
+    path = tmp_path / "grpo.yaml"
+    path.write_text(text)
+    frozen = Slice.read(path, "grpo")
+    assert frozen.grpo == cfg.grpo and frozen.model == cfg.model
+    assert frozen.grpo.lr == 1e-5
+
+
+def test_a_stage_sees_its_own_groups_only() -> None:
+    cfg = Slice.of(load(), "rft")
+    assert cfg.rft.epochs > 0
+    with pytest.raises(ConfigError, match="stage rft reads the group 'grpo' without declaring it"):
+        _ = cfg.grpo
+    with pytest.raises(AttributeError):
+        _ = cfg.nothing
+
+
+def test_a_wrong_frozen_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "grpo.yaml"
+    path.write_text(dump(view(load(), "rft")))
+    with pytest.raises(ConfigError, match=r"grpo.yaml holds .*; stage grpo reads model, sampler"):
+        Slice.read(path, "grpo")
+    groups = view(load(), "grpo")
+    groups["grpo"]["lrr"] = 1
+    path.write_text(yaml.safe_dump(groups))
+    with pytest.raises(ConfigError, match=r"grpo.yaml: grpo.lrr"):
+        Slice.read(path, "grpo")
+
+
+def test_conf_is_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPCT_CONF", raising=False)
+    monkeypatch.chdir(CONF.parent / "tests")
+    assert config.conf_dir() == CONF
+    monkeypatch.setenv("SPCT_CONF", str(tmp_path))
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        config.conf_dir()

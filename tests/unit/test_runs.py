@@ -1,0 +1,155 @@
+"""Names of runs, and where shared work lives."""
+
+from __future__ import annotations
+
+import pytest
+
+from spct.config import ConfigError
+from spct.names import normalise, run_name
+from spct.runs import Node, Runs
+
+MAIN = "toy_m"
+
+
+def homes(runs: Runs, run: str) -> dict[Node, str]:
+    return {node: runs.home(run, node) for node in runs.work(run)}
+
+
+def own(runs: Runs, run: str) -> set[str]:
+    """Stages of which the run computes something itself."""
+    return {node.stage for node, home in homes(runs, run).items() if home == run}
+
+
+def test_plain_runs_have_the_experiments_name() -> None:
+    assert Runs("tiny").targets == ["tiny"]
+    assert Runs(["tiny", "tiny_no_kl", "tiny"]).targets == ["tiny", "tiny_no_kl"]
+
+
+def test_the_order_of_overrides_does_not_matter_and_the_last_value_wins() -> None:
+    one = Runs("tiny", "grpo.lr=1e-5 scaling.ks=[1,4,16]").targets
+    two = Runs("tiny", "scaling.ks=[1,4,16] grpo.lr=3 grpo.lr=1e-5").targets
+    assert one == two
+    assert one[0].startswith("tiny@grpo.lr=1e-5-scaling.ks=1-4-16-")
+
+
+def test_names_are_safe_in_paths_and_differ_with_the_text() -> None:
+    name = run_name("tiny", normalise("report.title='A b/c: (d)' grpo.lr=1"))
+    assert not set(name) & set(" /:()'[]")
+    assert name != run_name("tiny", normalise("report.title='A b/c; (d)' grpo.lr=1"))
+    assert len(run_name("tiny", tuple(f"grpo.k{i}={i}" for i in range(99)))) < 80
+
+
+def test_tracking_gives_no_run_of_its_own() -> None:
+    assert Runs("tiny", "tracking.uri=http://localhost:5000").targets == ["tiny"]
+
+
+def test_a_model_override_picks_the_main_size() -> None:
+    runs = Runs("tiny", "model=toy_l")
+    assert runs.runs[runs.targets[0]].cfg.plan.main == "toy_l"
+    assert runs.targets == Runs("tiny", "plan.main=toy_l").targets
+
+
+def test_experiments_are_not_chosen_by_override() -> None:
+    with pytest.raises(ConfigError, match="experiments="):
+        Runs("tiny", "experiment=smoke")
+
+
+@pytest.mark.parametrize(
+    ("experiments", "overrides", "message"),
+    [
+        (["tiny", "nope"], "", "experiment 'nope': .*experiment/nope"),
+        (["tiny"], "grpo.lrr=1", "experiment 'tiny': grpo.lrr: no such key"),
+        (["tiny"], "plan.sizes=[toy_q]", "experiment 'tiny': .*model/toy_q"),
+        (["sweep/none"], "", "sweep/none: no such sweep; there are sweep/"),
+    ],
+)
+def test_every_experiment_is_checked_at_once(
+    experiments: list[str], overrides: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Runs(experiments, overrides)
+
+
+def test_a_base_that_leads_back_is_named(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    import shutil
+
+    from spct.config import conf_dir
+
+    conf = tmp_path / "conf"
+    shutil.copytree(conf_dir(), conf)
+    (conf / "experiment" / "ring.yaml").write_text("# @package _global_\nbase: ring\n")
+    monkeypatch.setenv("SPCT_CONF", str(conf))
+    with pytest.raises(ConfigError, match="'ring'.*leads back"):
+        Runs("ring")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "computes"),
+    [
+        ("tiny_no_kl", {"grpo", "judge", "rollout_policy", "metarm", "score"}),
+        ("tiny_no_hint", {"select", "rft", "grpo", "judge", "rollout_policy", "metarm", "score"}),
+        ("tiny_no_grpo", {"rollout_policy", "metarm", "score"}),
+        ("tiny_no_rft", {"grpo", "judge", "rollout_policy", "metarm", "score"}),
+        ("tiny_seeds", set()),
+    ],
+)
+def test_an_ablation_computes_only_what_differs(experiment: str, computes: set[str]) -> None:
+    runs = Runs(experiment)
+    assert own(runs, experiment) == computes
+    shared = set(homes(runs, experiment).values()) - {experiment}
+    assert shared == {"tiny"}
+
+
+def test_judging_is_shared_policy_by_policy() -> None:
+    runs = Runs("tiny_no_kl")
+    assert runs.home("tiny_no_kl", Node("judge", MAIN, "rft")) == "tiny"
+    assert runs.home("tiny_no_kl", Node("judge", MAIN, "grpo")) == "tiny_no_kl"
+
+
+def test_an_overridden_run_shares_with_its_experiment() -> None:
+    runs = Runs("tiny_no_kl", "metarm.epochs=2")
+    (run,) = runs.targets
+    assert runs.chain(run) == ["tiny", "tiny_no_kl", run]
+    assert runs.home(run, Node("rft", MAIN)) == "tiny"
+    assert runs.home(run, Node("grpo", MAIN)) == "tiny_no_kl"
+    assert own(runs, run) == {"metarm", "score"}
+
+
+def test_without_rft_grpo_starts_from_the_base() -> None:
+    runs = Runs(["tiny", "tiny_no_rft"])
+    assert runs.start("tiny_no_rft") == "base"
+    assert runs.init("tiny_no_rft", 0, runs.start("tiny_no_rft"), MAIN) == []
+    assert runs.init("tiny", 0, runs.start("tiny"), MAIN) == [f"results/tiny/seed0/rft/{MAIN}"]
+
+
+def test_a_sweep_is_one_run_per_value() -> None:
+    runs = Runs("sweep/kl_grid")
+    assert len(runs.targets) > 2
+    assert all(name.startswith("tiny@grpo.kl_coef=") for name in runs.targets)
+    assert {runs.home(name, Node("rft", MAIN)) for name in runs.targets} == {"tiny"}
+
+
+def test_shards_and_the_guided_bank_are_listed() -> None:
+    runs = Runs("tiny", "bench.shards=2 plan.sizes=[]")
+    (run,) = runs.targets
+    banks = runs.collect(run)["banks"]
+    assert len(banks) == 6
+    assert [path for path in banks if "/score/" in path] == [
+        f"results/{run}/seed0/score/grpo-{MAIN}/{shard}.parquet" for shard in (0, 1)
+    ]
+    assert len(runs.metarm_banks(run, 0)) == 2
+
+
+def test_every_seed_is_collected() -> None:
+    lists = Runs("tiny_seeds").collect("tiny_seeds")
+    assert [path.split("/")[2] for path in lists["items"]] == ["seed0", "seed1", "seed2"]
+    assert len(lists["banks"]) == len(set(lists["banks"])) == 3 * 7
+
+
+def test_a_frozen_slice_holds_what_its_stage_reads() -> None:
+    runs = Runs("tiny", "grpo.lr=1e-5")
+    (run,) = runs.targets
+    assert "lr: 1.0e-05" in runs.frozen(run, f"{MAIN}/grpo")
+    assert "grpo" not in runs.frozen(run, "curves")
+    assert "grpo.lr=1e-5" in runs.frozen(run, "run")
+    assert "name: toy_l" in runs.frozen(run, "toy_l/judge")

@@ -1,0 +1,139 @@
+"""The DAG: what a fresh clone plans, what a change plans, and what stops before the first job."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pytest
+
+SMOKE = ("--config", "experiments=[smoke]")
+AFTER_GRPO = {
+    "grpo": 1,
+    "rollout_policy": 1,
+    "metarm": 1,
+    "judge": 1,
+    "score": 1,
+    "curves": 1,
+    "report": 1,
+    "track": 1,
+}
+
+
+def test_a_fresh_clone_plans_the_whole_road_and_no_base(clone: Any) -> None:
+    plan = clone.planned()
+    assert set(plan) == {
+        "freeze", "prepare", "rollout", "select", "rft", "grpo", "rollout_policy",
+        "metarm", "judge", "score", "curves", "report", "track",
+    }  # fmt: skip
+    assert plan["judge"] == 7 and plan["rft"] == 3 and plan["grpo"] == 1
+
+
+def test_smoke_needs_about_a_dozen_torch_processes(clone: Any) -> None:
+    plan = clone.planned(*SMOKE)
+    torch = ("rollout", "rft", "grpo", "rollout_policy", "metarm", "judge", "score")
+    assert sum(plan[rule] for rule in torch) <= 12
+
+
+def test_the_workflow_lints(clone: Any) -> None:
+    assert "good condition" in clone.snakemake("--lint")
+
+
+@pytest.mark.parametrize("profile", ["slurm", "ci"])
+def test_a_profile_is_found_by_its_bare_name(clone: Any, profile: str) -> None:
+    if profile == "slurm":
+        pytest.importorskip("snakemake_executor_plugin_slurm")
+    assert clone.planned("--cores", "all", "--profile", profile)["grpo"] == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("hydra=grpo.lrr=1", "experiment 'tiny': grpo.lrr: no such key; grpo has lr,"),
+        ("hydra=grpo.lr=fast", "grpo.lr: Value 'fast'"),
+        ("hydra=plan.main=toy_q", "model/toy_q"),
+        ("experiments=[tiny,tinyy]", "experiment 'tinyy'"),
+        ("experiment=tiny", "--config knows experiments"),
+    ],
+)
+def test_a_mistake_stops_before_any_job(clone: Any, setting: str, message: str) -> None:
+    text = clone.snakemake("--cores", "1", "--config", setting, ok=False)
+    assert message in text
+    assert not (clone.root / "results").exists()
+
+
+def test_an_ablation_adds_only_its_own_jobs(clone: Any) -> None:
+    both = clone.planned("--config", "experiments=[tiny,tiny_no_kl]")
+    added = both - clone.planned()
+    del added["freeze"]
+    assert dict(added) == AFTER_GRPO
+
+
+def test_nothing_is_planned_after_success(finished: Any) -> None:
+    assert "Nothing to be done" in finished.snakemake("--dry-run", *SMOKE)
+    assert "Nothing to be done" in finished.snakemake(
+        "--dry-run", "--config", "experiments=[smoke]", "hydra=tracking.uri=elsewhere"
+    )
+
+
+def test_touching_conf_and_bases_plans_nothing(finished: Any) -> None:
+    now = time.time()
+    for folder in ("conf", "src/spct/bases"):
+        for path in (finished.root / folder).rglob("*"):
+            os.utime(path, (now, now))
+    assert not finished.planned(*SMOKE)
+
+
+def test_a_comment_plans_nothing(finished: Any) -> None:
+    finished.edit("conf/grpo/default.yaml", "# Online RL", "# Changed. Online RL")
+    assert not finished.planned(*SMOKE)
+
+
+def test_one_knob_plans_exactly_its_dependents(finished: Any) -> None:
+    finished.edit("conf/grpo/default.yaml", "lr: 5.0e-4", "lr: 4.0e-4")
+    plan = finished.planned(*SMOKE)
+    finished.edit("conf/grpo/default.yaml", "lr: 4.0e-4", "lr: 5.0e-4")
+    assert plan == {**AFTER_GRPO, "freeze": 1}
+    assert not finished.planned(*SMOKE)
+
+
+def test_a_report_setting_plans_the_report(finished: Any) -> None:
+    finished.edit("conf/experiment/smoke.yaml", "title: Smoke test", "title: Smoke")
+    plan = finished.planned(*SMOKE)
+    finished.edit("conf/experiment/smoke.yaml", "title: Smoke", "title: Smoke test")
+    assert plan == {"freeze": 1, "report": 1, "track": 1}
+
+
+def test_an_override_has_its_own_folder_and_leaves_the_plain_run_alone(finished: Any) -> None:
+    override = ("--config", "experiments=[smoke]", "hydra=grpo.lr=1e-5")
+    plan = finished.planned(*override)
+    del plan["freeze"]
+    assert plan == AFTER_GRPO
+    finished.complete(*override)
+    (folder,) = (finished.root / "results").glob("smoke@grpo.lr=1e-5-*")
+    assert "grpo.lr=1e-5" in (folder / "config" / "run.yaml").read_text()
+    assert not (folder / "seed0" / "rft").exists()
+    assert not finished.planned(*SMOKE)
+
+
+def test_a_lost_output_is_remade(finished: Any) -> None:
+    (finished.root / "results/smoke/curves.csv").unlink()
+    assert set(finished.planned(*SMOKE)) == {"curves", "report", "track"}
+    finished.complete(*SMOKE)
+
+
+def test_resume_after_a_killed_snakemake(stubs: Any) -> None:
+    """SIGKILL leaves a lock and an orphaned stage; resume ends the orphan, unlocks and finishes."""
+    slow = stubs.root / "slow"
+    slow.touch()
+    owner = stubs.start("snakemake", "--cores", "2", *SMOKE)
+    while slow.exists():
+        assert owner.poll() is None, "Snakemake ended before the stage began"
+        time.sleep(0.2)
+    owner.kill()
+    owner.wait()
+    assert "cannot be locked" in stubs.snakemake("--cores", "2", *SMOKE, ok=False)
+    text = stubs.run("spct", "resume", "--cores", "2", *SMOKE)
+    assert "ending orphaned stage process" in text
+    assert not stubs.planned(*SMOKE)

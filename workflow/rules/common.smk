@@ -1,0 +1,58 @@
+# Runs from the two config keys, wildcard shapes, and three helpers for inputs.
+import os
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+from spct.config import ConfigError
+from spct.runs import Node, Runs
+
+# `spct` of the environment that runs Snakemake, activated or not.
+os.environ.update(
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()])
+)
+
+if set(config) - {"experiments", "hydra"}:
+    raise WorkflowError(
+        f"--config knows experiments=[…] and hydra='…', not {sorted(config)}"
+    )
+
+try:
+    RUNS = Runs(config.get("experiments", "tiny"), config.get("hydra", ""))
+except ConfigError as error:
+    raise WorkflowError(str(error)) from error
+
+
+wildcard_constraints:
+    run="[^/]+",
+    seed=r"\d+",
+    size=r"[\w.]+",
+    policy="base|rft|grpo",
+    shard=r"\d+",
+
+
+def made(stage, file="", policy=""):
+    """Input: what `stage` made for this run, seed and size, in whichever run it lives."""
+
+    def path(w):
+        size = "" if stage == "prepare" else w.size
+        return RUNS.at(
+            w.run, w.seed, Node(stage, size, policy or w.get("policy", "")), file
+        )
+
+    return path
+
+
+def bank(stage):
+    """Input: all shards that `stage` made for this run, seed and size."""
+    return lambda w: RUNS.bank(w.run, w.seed, Node(stage, w.size))
+
+
+def base_model(w):
+    """Input: the shipped base. A source: its time stamp never reruns anything."""
+    return [ancient(path) for path in RUNS.base_model(w.run, w.size)]
+
+
+def many(name, listed=""):
+    """Param: an input list (called `name` if not otherwise) as `io.name=path io.name=path …`."""
+    return lambda w, input: [f"io.{name}={path}" for path in input.get(listed or name)]

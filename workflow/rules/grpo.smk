@@ -1,0 +1,20 @@
+rule grpo:
+    input:
+        cfg="results/{run}/config/{size}/grpo.yaml",
+        train=made("prepare", "train.parquet"),
+        init=lambda w: RUNS.init(w.run, w.seed, RUNS.start(w.run), w.size),
+        base=base_model,
+    output:
+        directory("results/{run}/seed{seed}/grpo/{size}"),
+    log:
+        "logs/{run}/seed{seed}/grpo/{size}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=480,
+        gpu=0,
+    params:
+        init=many("init"),
+    shell:
+        "spct grpo --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
+        " {params.init} io.out={output} > {log} 2>&1"

@@ -1,0 +1,22 @@
+# One process serves every benchmark of a policy.
+rule judge:
+    input:
+        cfg="results/{run}/config/{size}/judge.yaml",
+        bench=made("prepare", "bench.parquet"),
+        init=lambda w: RUNS.init(w.run, w.seed, w.policy, w.size),
+        base=base_model,
+    output:
+        "results/{run}/seed{seed}/judge/{policy}-{size}/{shard}.parquet",
+    log:
+        "logs/{run}/seed{seed}/judge/{policy}-{size}/{shard}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=480,
+        gpu=0,
+    params:
+        init=many("init"),
+    shell:
+        "spct judge --config {input.cfg} seed={wildcards.seed} io.items={input.bench}"
+        " {params.init} io.policy={wildcards.policy} io.shard={wildcards.shard}"
+        " io.out={output} > {log} 2>&1"

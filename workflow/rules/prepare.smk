@@ -1,0 +1,18 @@
+rule prepare:
+    input:
+        cfg="results/{run}/config/prepare.yaml",
+    output:
+        train="results/{run}/seed{seed}/data/train.parquet",
+        bench="results/{run}/seed{seed}/data/bench.parquet",
+        general="results/{run}/seed{seed}/data/general.parquet",
+        ledger="results/{run}/seed{seed}/data/ledger.json",
+    log:
+        "logs/{run}/seed{seed}/prepare.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "spct prepare --config {input.cfg} seed={wildcards.seed} io.out_train={output.train}"
+        " io.out_bench={output.bench} io.out_general={output.general}"
+        " io.out_ledger={output.ledger} > {log} 2>&1"

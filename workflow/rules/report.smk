@@ -1,0 +1,32 @@
+rule report:
+    input:
+        cfg="results/{run}/config/report.yaml",
+        run="results/{run}/config/run.yaml",
+        curves="results/{run}/curves.csv",
+        comparisons="results/{run}/comparisons.csv",
+        ledgers=lambda w: RUNS.collect(w.run)["ledgers"],
+        models=lambda w: RUNS.collect(w.run)["models"],
+    output:
+        page="reports/{run}/report.html",
+        svg=report(
+            "reports/{run}/scaling.svg",
+            caption="../../reports/captions/scaling.rst",
+            category="{run}",
+        ),
+        png="reports/{run}/scaling.png",
+    log:
+        "logs/{run}/report.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        out=subpath(output.page, parent=True),
+        ledgers=many("ledgers"),
+        metrics=lambda w, input: [
+            f"io.metrics={path}/metrics.jsonl" for path in input.models
+        ],
+    shell:
+        "spct report --config {input.cfg} io.curves={input.curves}"
+        " io.comparisons={input.comparisons} {params.ledgers} {params.metrics}"
+        " io.run={wildcards.run} io.out={params.out} > {log} 2>&1"

@@ -1,0 +1,19 @@
+rule rft:
+    input:
+        cfg="results/{run}/config/{size}/rft.yaml",
+        train=made("prepare", "train.parquet"),
+        general=made("prepare", "general.parquet"),
+        rows=made("select", "rft.parquet"),
+        base=base_model,
+    output:
+        directory("results/{run}/seed{seed}/rft/{size}"),
+    log:
+        "logs/{run}/seed{seed}/rft/{size}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=0,
+    shell:
+        "spct rft --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
+        " io.rows={input.rows} io.general={input.general} io.out={output} > {log} 2>&1"

@@ -1,0 +1,18 @@
+rule score:
+    input:
+        cfg=lambda w: RUNS.slice_path(w.run, Node("score", w.size, w.policy)),
+        bench=made("prepare", "bench.parquet"),
+        bank=made("judge", "{shard}.parquet"),
+        metarm=lambda w: RUNS.metarm(w.run, w.seed),
+    output:
+        "results/{run}/seed{seed}/score/{policy}-{size}/{shard}.parquet",
+    log:
+        "logs/{run}/seed{seed}/score/{policy}-{size}/{shard}.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=0,
+    shell:
+        "spct score --config {input.cfg} seed={wildcards.seed} io.items={input.bench}"
+        " io.bank={input.bank} io.metarm={input.metarm} io.out={output} > {log} 2>&1"
