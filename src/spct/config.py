@@ -30,6 +30,7 @@ GROUPS: dict[str, Any] = {
 CHOICES = {
     "plan.policies": ("base", "rft", "grpo"),
     "plan.side_policies": ("base", "rft", "grpo"),
+    "plan.guided": ("base", "rft", "grpo"),
     "model.dtype": ("float32", "bfloat16"),
     "sampler.engine": ("native", "hf"),
     "judge.principles": ("self", "none", "given"),

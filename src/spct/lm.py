@@ -87,6 +87,14 @@ def options(config: ModelConfig) -> dict[str, Any]:
     return {"trust_remote_code": config.trust_remote_code, **revision}
 
 
+def quiet() -> None:
+    """No progress bars and no advice from ``transformers``: stages report for themselves."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
 def load(config: ModelConfig, init: str | Path = "") -> LM:
     """The model at ``init`` (a folder), or the base of ``config``; safetensors only, in eval mode.
 
@@ -94,8 +102,7 @@ def load(config: ModelConfig, init: str | Path = "") -> LM:
     """
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    quiet()
     source = source_of(config, init)
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options(config))
     model = transformers.AutoModelForCausalLM.from_pretrained(

@@ -229,10 +229,10 @@ class Runs:
         )
 
     def judged(self, run: str) -> Iterator[Node]:
-        """Every judged (policy, size), the guided one as its scored bank."""
+        """Every judged (policy, size), the guided ones as their scored banks."""
         plan = self.runs[run].cfg.plan
         for policy in plan.policies:
-            guided = plan.metarm and policy == plan.policies[-1]
+            guided = plan.metarm and policy in plan.guided
             yield Node("score" if guided else "judge", plan.main, policy)
         for size in plan.sizes:
             if size != plan.main:

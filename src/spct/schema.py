@@ -14,11 +14,12 @@ class PlanConfig:
     """What the DAG runs. Read by the Snakefile alone, so changing it reruns nothing that exists."""
 
     seeds: list[int]
-    policies: list[str]  # of base, rft, grpo; the last one is the one the meta RM guides
+    policies: list[str]  # of base, rft, grpo
     main: str  # the model config that goes through the whole chain
     sizes: list[str]  # further model configs, judged as `side_policies`
     side_policies: list[str]
     metarm: str  # model config the meta RM starts from; "" for none
+    guided: list[str]  # policies of the main model whose votes the meta RM guides
 
 
 @dataclass
@@ -129,6 +130,7 @@ class MetaRMConfig:
     epochs: float
     batch_tokens: int
     dense_weight: float  # weight of the same loss at every token of the judgement
+    match_margin: bool  # both classes weigh the same at every score margin
     dev_share: float  # items held out of the fit for AUC
     checkpoint_every: int
 

@@ -24,7 +24,8 @@ OUTPUTS = ("out_train", "out_bench", "out_general")
 
 def config(**change: Any) -> DataConfig:
     values: dict[str, Any] = {
-        "world": "v1", "train_items": 80, "train_mix": MIX, "general_items": 12, "benchmarks": BENCH,
+        "world": "v1", "train_items": 80, "train_mix": MIX, "general_items": 12,
+        "benchmarks": BENCH,
     }  # fmt: skip
     return DataConfig(**(values | change))
 

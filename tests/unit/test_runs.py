@@ -130,7 +130,7 @@ def test_a_sweep_is_one_run_per_value() -> None:
 
 
 def test_shards_and_the_guided_bank_are_listed() -> None:
-    runs = Runs("tiny", "bench.shards=2 plan.sizes=[]")
+    runs = Runs("tiny", "bench.shards=2 plan.sizes=[] plan.guided=[grpo]")
     (run,) = runs.targets
     banks = runs.collect(run)["banks"]
     assert len(banks) == 6

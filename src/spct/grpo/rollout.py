@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,11 @@ from torch import Tensor
 from spct import seeds
 from spct.data.order import display_order
 from spct.grpo.advantage import dead
+from spct.judge.parse import Outcome
 from spct.judge.task import Judge, Task
 from spct.lm import LM
 from spct.records import Item
-from spct.sampling.base import Sampler
+from spct.sampling.base import Completion, Sampler
 from spct.sampling.fill import Rollout, roll_out
 from spct.schema import GrpoConfig, SamplerConfig
 from spct.training.batching import Example
@@ -38,13 +40,15 @@ class Group:
         """What the step's rollouts say of the policy, overall and by domain."""
         rows = [rollout.row for rollout in self.rollouts]
         lengths = [row.completion_tokens for row in rows]
+        outcomes = Counter(row.outcome for row in rows)
         values = {
             "reward": float(self.rewards.mean()),
             "dead_groups": float(dead(self.rewards).float().mean()),
             "solved_groups": float((self.rewards > 0).all(dim=1).float().mean()),
             "completion_tokens": sum(lengths) / len(lengths),
-            "invalid_rate": sum(row.outcome != "ok" for row in rows) / len(rows),
-            "truncated_rate": sum(row.outcome == "truncated" for row in rows) / len(rows),
+            "invalid_rate": 1.0 - outcomes[Outcome.ok] / len(rows),
+            "truncated_rate": outcomes[Outcome.truncated] / len(rows),
+            "prompt_too_long_rate": outcomes[Outcome.prompt_too_long] / len(rows),
         }
         by_domain: dict[str, list[float]] = {}
         for rollout, reward in zip(self.rollouts, self.rewards.flatten().tolist(), strict=True):
@@ -53,9 +57,8 @@ class Group:
         return values | means
 
 
-def _tokens(completion: object, eos: int) -> tuple[int, ...]:
-    ids: tuple[int, ...] = completion.ids  # type: ignore[attr-defined]
-    return (*ids, eos) if completion.finish == "stop" else ids  # type: ignore[attr-defined]
+def _tokens(completion: Completion, eos: int) -> tuple[int, ...]:
+    return (*completion.ids, eos) if completion.finish == "stop" else completion.ids
 
 
 def items_of_step(items: Sequence[Item], step: int, count: int, seed: int) -> list[Item]:

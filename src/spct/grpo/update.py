@@ -87,7 +87,7 @@ def update(
                 kl_coef=config.kl_coef,
             )
             if not torch.isfinite(terms.loss):
-                raise FloatingPointError(f"grpo: loss is {float(terms.loss)}; lower grpo.lr")
+                raise FloatingPointError(f"grpo: loss is {terms.loss.item()}; lower grpo.lr")
             (terms.loss / count).backward()
             totals["loss"] += float(terms.loss.detach()) / count
             totals["kl"] += float(terms.kl) / count

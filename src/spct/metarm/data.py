@@ -19,6 +19,7 @@ class Labelled:
     """A judgement to score, whether it is right, and the margin by which it decided."""
 
     item_id: str
+    n: int
     example: Example
     correct: bool
     margin: float
@@ -51,7 +52,9 @@ def labelled(
             skipped["no_truth"] += 1
         else:
             example = encode(text, judge, by_id[row.item_id], row)
-            kept.append(Labelled(row.item_id, example, row.correct, margin(row.scores)))
+            kept.append(
+                Labelled(row.item_id, len(row.scores), example, row.correct, margin(row.scores))
+            )
     return kept, dict(sorted(skipped.items()))
 
 
@@ -64,3 +67,23 @@ def split(
     dev_ids = {ids[i] for i in order[: round(dev_share * len(ids))]}
     train = [row for row in data if row.item_id not in dev_ids]
     return train, [row for row in data if row.item_id in dev_ids]
+
+
+def margin_weights(data: Sequence[Labelled]) -> list[float]:
+    """A weight per example, mean 1, by which right and wrong balance at every (n, margin).
+
+    Wide margins are right more often, and a sum vote already counts them more. With these weights
+    the margin alone says nothing about the label, so the logit has to find what the vote does not
+    know.
+    Examples of a stratum with one class only (ties are always wrong) weigh nothing.
+    """
+    strata = [(row.n, row.margin) for row in data]
+    counts = Counter(strata)
+    right = Counter(stratum for stratum, row in zip(strata, data, strict=True) if row.correct)
+    weights = []
+    for stratum, row in zip(strata, data, strict=True):
+        same = right[stratum] if row.correct else counts[stratum] - right[stratum]
+        mixed = 0 < right[stratum] < counts[stratum]
+        weights.append(counts[stratum] / (2.0 * same) if mixed else 0.0)
+    total = sum(weights)
+    return [weight * len(weights) / total for weight in weights] if total else weights

@@ -7,7 +7,6 @@ ordinary one-label classifier that ``transformers`` and vLLM load.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +52,7 @@ def load(config: ModelConfig, init: str | Path = "") -> MetaRM:
     """The model at ``init``, or the base of ``config``; a new head of zeros unless it has one."""
     import transformers
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    lm.quiet()
     source = lm.source_of(config, init)
     model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
         source,

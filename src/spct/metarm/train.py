@@ -18,7 +18,7 @@ from spct.errors import StageStopped
 from spct.judge.task import Judge
 from spct.metarm import model as metarm
 from spct.metarm.auc import auc, within_items
-from spct.metarm.data import Labelled, labelled, split
+from spct.metarm.data import Labelled, labelled, margin_weights, split
 from spct.rft.train import batches
 from spct.tracking import MetricsLog
 from spct.training.batching import by_tokens, collate
@@ -117,19 +117,21 @@ def _fit(
     spec = cfg.metarm
     examples = [row.example for row in train]
     steps = batches(examples, spec.epochs, spec.batch_tokens, seeds.derive(seed, "metarm"))
+    weights = margin_weights(train) if spec.match_margin else [1.0] * len(train)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        batch = collate([examples[i] for i in steps[step]], judge_model.text.pad, lm.device())
-        labels = torch.tensor([float(train[i].correct) for i in steps[step]], device=lm.device())
+        chosen = steps[step]
+        batch = collate([examples[i] for i in chosen], judge_model.text.pad, lm.device())
+        labels = torch.tensor([float(train[i].correct) for i in chosen], device=lm.device())
+        weight = torch.tensor([weights[i] for i in chosen], device=lm.device())
         logits = judge_model.token_logits(batch)
         final = logits[judge_model.last(batch)]
-        loss = bce(final, labels)
+        loss = bce(final, labels, weight)
         accuracy = float(((final > 0) == (labels > 0.5)).float().mean())
         if spec.dense_weight:
-            owners = torch.repeat_interleave(
-                labels, torch.tensor(batch.lengths, device=lm.device())
-            )
-            loss = loss + spec.dense_weight * bce(logits, owners)
+            lengths = torch.tensor(batch.lengths, device=lm.device())
+            owner = torch.repeat_interleave(torch.arange(len(chosen), device=lm.device()), lengths)
+            loss = loss + spec.dense_weight * bce(logits, labels[owner], weight[owner])
         return loss, {"accuracy": accuracy}
 
     fit(

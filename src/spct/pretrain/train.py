@@ -113,14 +113,16 @@ def pretrain(recipe: Recipe, name: str, out: Path) -> None:
     log = _fit(base, batches, train.optim)
     base.model.eval()
     with artifact.atomic_dir(
-        out, stage="bases", params=base.params, recipe=_digest(recipe)
+        out, stage="bases", params=base.params, recipe=_digest(recipe, name)
     ) as folder:
         lm.save(base, folder)
         (folder / "training_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
 
 
-def _digest(recipe: Recipe) -> str:
-    return artifact.text_hash(OmegaConf.to_yaml(OmegaConf.structured(recipe), sort_keys=True))[:16]
+def _digest(recipe: Recipe, name: str) -> str:
+    """Hash of what decides this size: corpus, training and its own shape."""
+    used = Recipe(recipe.corpus, recipe.train, {name: recipe.sizes[name]})
+    return artifact.text_hash(OmegaConf.to_yaml(OmegaConf.structured(used), sort_keys=True))[:16]
 
 
 def _fit(base: lm.LM, batches: list[list[Example]], config: OptimConfig) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from spct import __version__, artifact
 from spct.report.training import draw_training
 from spct.scaling.plot import LOOKS, draw
-from spct.scaling.table import Row, headline, main_size, read_rows, seeds, select, sizes, unique
+from spct.scaling.table import Row, headline, read_rows, seeds, select, unique
 from spct.tracking import closing_line, read_metrics
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run(
     :class:`spct.artifact.BrokenArtifact` for a missing input. ``seed`` is not used.
     """
     rows, pairs = read_rows(curves), read_rows(comparisons)
-    draw(rows, out / f"{FIGURE}.svg", out / f"{FIGURE}.png")
+    draw(rows, out / f"{FIGURE}.svg", out / f"{FIGURE}.png", level=cfg.scaling.level)
     for table in (curves, comparisons):
         with artifact.atomic_path(out / table.name) as aside:
             shutil.copyfile(table, aside)
@@ -172,7 +172,9 @@ def read_ledger(path: Path) -> dict[str, Any]:
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise artifact.BrokenArtifact(f"{path} is not JSON ({error}); run its stage again") from error
+        raise artifact.BrokenArtifact(
+            f"{path} is not JSON ({error}); run its stage again"
+        ) from error
     where = place(path)
     name = " ".join(filter(None, (where["stage"], where["slot"])))
     warnings = []

@@ -16,7 +16,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    LogLocator,
+    NullLocator,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 
 from spct import artifact
 from spct.scaling.table import Row, headline, main_size, seeds, select, sizes, unique
@@ -49,6 +55,7 @@ LOOKS = {
 }
 META_LOOK = ("#009e73", "^", "meta RM")
 OTHER_LOOK = ("#cc79a7", "v", "")
+GREEDY_DASH = (0, (5, 3))
 
 
 class Line(NamedTuple):
@@ -60,20 +67,23 @@ class Line(NamedTuple):
     label: str
 
 
-def draw(rows: Sequence[Row], svg: Path, png: Path) -> None:
-    """Write the figure as SVG and PNG. Raises ``ValueError`` if there is nothing to draw."""
+def draw(rows: Sequence[Row], svg: Path, png: Path, *, level: float = 0.95) -> None:
+    """Write the figure as SVG and PNG; ``level`` names the intervals that the rows hold.
+
+    Raises ``ValueError`` if there is nothing to draw.
+    """
     shown = headline(list(rows))
     if not select(shown, method="voting"):
         raise ValueError("curves.csv has no voting rows to draw")
     with matplotlib.rc_context(STYLE):
-        figure = _figure(shown, len(seeds(list(rows))))
+        figure = _figure(shown, len(seeds(list(rows))), level)
         with artifact.atomic_path(svg) as aside:
             figure.savefig(aside, format="svg", metadata={"Date": None, "Creator": None})
         with artifact.atomic_path(png) as aside:
             figure.savefig(aside, format="png", dpi=160, metadata={"Software": None})
 
 
-def _figure(rows: list[Row], n_seeds: int) -> Figure:
+def _figure(rows: list[Row], n_seeds: int, level: float) -> Figure:
     names = unique(select(rows, method="voting"), "benchmark")
     top = HEADLINE if HEADLINE in names else names[0]
     main = select(rows, benchmark=top)
@@ -82,7 +92,7 @@ def _figure(rows: list[Row], n_seeds: int) -> Figure:
     figure = Figure(figsize=(11, 7.4), layout=layout)
     panels: Any = figure.subfigures(2, 1, height_ratios=[1.3, 1])
     upper, lower = panels
-    axes = upper.subplots(1, 3, width_ratios=[1, 1, 1.25], sharey=True)
+    axes = upper.subplots(1, 3, width_ratios=[1.15, 1, 1], sharey=True)
     _against_k(axes[0], lines, main)
     axes[0].set_ylabel("accuracy")
     _against(axes[1], lines, "tokens", "generated tokens per item")
@@ -90,7 +100,8 @@ def _figure(rows: list[Row], n_seeds: int) -> Figure:
     _against_flops(axes[2], main)
     items = max(row["items"] for row in main)
     upper.suptitle(
-        f"{top}: {items:,} judgements, {n_seeds} seed{'s' * (n_seeds != 1)}, 95 % intervals",
+        f"{top}: {items:,} items, {n_seeds} seed{'s' * (n_seeds != 1)}; policies at size "
+        f"{main_size(main)}; bands are {100 * level:g} % intervals",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -100,9 +111,9 @@ def _figure(rows: list[Row], n_seeds: int) -> Figure:
         _against_k(axis, by_policy(select(rows, benchmark=name)), [], small=True)
         axis.set_title(name)
     lower.axes[0].set_ylabel("accuracy")
-    figure.legend(
-        handles=_legend(lines), loc="outside lower center", ncols=len(lines) + 2, frameon=False
-    )
+    greedy = Line2D([], [], color="#555555", linestyle=GREEDY_DASH, label="greedy")
+    handles = [*_legend(lines), greedy]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
 
@@ -182,7 +193,7 @@ def _against_k(axis: Axes, lines: list[Line], rows: list[Row], *, small: bool = 
         _curve(axis, line, "k", small=small)
     for row in select(rows, method="greedy", size=main_size(rows)) if rows else []:
         color = LOOKS.get(row["policy"], OTHER_LOOK)[0]
-        axis.axhline(row["accuracy"], color=color, linestyle=(0, (5, 3)), linewidth=1.1, zorder=1)
+        axis.axhline(row["accuracy"], color=color, linestyle=GREEDY_DASH, linewidth=1.1, zorder=1)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_locator(FixedLocator(ks))
     axis.xaxis.set_minor_locator(NullLocator())
@@ -191,13 +202,16 @@ def _against_k(axis: Axes, lines: list[Line], rows: list[Row], *, small: bool = 
     axis.set_xlabel("samples k")
     if not small:
         axis.set_title("by number of samples")
-        _direct_labels(axis, [(line.rows[-1]["k"], line) for line in lines])
+        _direct_labels(axis, lines, "k")
 
 
 def _against(axis: Axes, lines: list[Line], x: str, label: str) -> None:
     for line in lines:
         _curve(axis, line, x)
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_xlabel(label)
 
 
@@ -217,37 +231,31 @@ def _against_flops(axis: Axes, rows: list[Row]) -> None:
         linestyle=":",
         linewidth=1.6,
         marker="o",
-        markersize=8,
+        markersize=9,
         markerfacecolor="none",
         zorder=5,
     )
-    if ones:
-        axis.annotate(
-            "bigger model,\none sample",
-            (ones[-1]["flops"], ones[-1]["accuracy"]),
-            xytext=(6, -26),
-            textcoords="offset points",
-            fontsize=8.5,
-            color="#222222",
-        )
     axis.set_xscale("log")
     axis.set_xlabel("FLOPs per item")
     axis.set_title("by compute: samples or size")
-    _direct_labels(axis, [(line.rows[-1]["flops"], line) for line in lines])
+    # These curves end at different costs, where names would lie on other curves: a key beside them.
+    single = Line2D([], [], color="#222222", linestyle=":", marker="o", markerfacecolor="none")
+    single.set_label("k = 1,\nbigger model")
+    axis.legend(
+        handles=[*_legend(lines), single], loc="upper left", bbox_to_anchor=(1, 1), frameon=False
+    )
 
 
-def _direct_labels(axis: Axes, ends: list[tuple[float, Line]]) -> None:
+def _direct_labels(axis: Axes, lines: list[Line], column: str) -> None:
     """Names at the right end of the lines, moved apart where they would overlap."""
-    if not ends:
-        return
     left, right = axis.get_xlim()
     axis.set_xlim(left, right * (right / left) ** 0.42)  # room for the names
     low, high = axis.get_ylim()
-    wanted = [line.rows[-1]["accuracy"] for _, line in ends]
-    for (x, line), y in zip(ends, spread(wanted, 0.055 * (high - low)), strict=True):
+    ends = [line.rows[-1]["accuracy"] for line in lines]
+    for line, y in zip(lines, spread(ends, 0.055 * (high - low)), strict=True):
         axis.annotate(
             line.label,
-            (x, y),
+            (line.rows[-1][column], y),
             xytext=(7, 0),
             textcoords="offset points",
             va="center",
@@ -285,11 +293,7 @@ def _top(group: list[int], values: Sequence[float], gap: float) -> float:
 
 
 def _legend(lines: list[Line]) -> list[Line2D]:
-    handles = [
+    return [
         Line2D([], [], color=line.color, marker=line.marker, markersize=5, label=line.label)
         for line in lines
-    ]
-    return [
-        *handles,
-        Line2D([], [], color="#555555", linestyle=(0, (5, 3)), label="greedy"),
     ]

@@ -46,7 +46,7 @@ def fit(
         for step in range(start, steps):
             loss, metrics = loss_of(step)
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"{name}: loss is {float(loss)} at step {step}")
+                raise FloatingPointError(f"{name}: loss is {loss.item()} at step {step}")
             loss.backward()
             norm = optimizer.step(step)
             log.write(step, {"loss": float(loss.detach()), "grad_norm": norm, **metrics})

@@ -1,0 +1,245 @@
+"""What a run has left in its folders, as the MLflow runs that show it. No mlflow here.
+
+One parent a run, and below it one child for each stage folder and each curve (policy, size,
+method). A child's key holds the hash of the frozen slice it was computed with, its content the
+hashes of its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spct import artifact
+from spct.scaling.table import Row, headline, read_rows
+from spct.tracking import read_metrics
+
+_FOLDERS = {"data": "prepare"}
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """One MLflow run. ``artifacts`` pairs a file with the folder it is shown in."""
+
+    key: str
+    name: str
+    content: str
+    time_ms: int
+    tags: dict[str, str]
+    params: dict[str, Any] = field(default_factory=dict)
+    metrics: list[tuple[str, float, int]] = field(default_factory=list)
+    artifacts: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def collect(run: str, results: Path, reports: Path) -> tuple[Mirror, list[Mirror]]:
+    """The parent and the children of a run, from ``results/<run>`` and ``reports/<run>``.
+
+    Work shared with a base run lies, and is mirrored, there. Raises
+    :class:`spct.artifact.BrokenArtifact` if the run has no folder or broken files.
+    """
+    folder = results / run
+    if not folder.is_dir():
+        raise artifact.BrokenArtifact(f"{folder} is missing; run the experiment first")
+    children = [*_stages(run, folder), *_curves(run, folder)]
+    return _parent(run, folder, reports / run), children
+
+
+def configured(folder: Path) -> tuple[str, str]:
+    """Tracking URI and experiment of the configuration this run came from; empty if unknown."""
+    from spct.config import ConfigError, load
+
+    path = folder / "config/run.yaml"
+    words = []
+    try:
+        if path.is_file():
+            origin = yaml.safe_load(path.read_text(encoding="utf-8"))
+            words = [f"experiment={origin['experiment']}", *origin["overrides"]]
+        tracking = load(words).tracking
+    except (ConfigError, OSError, TypeError, KeyError, yaml.YAMLError):
+        return "", ""
+    return tracking.uri, tracking.experiment
+
+
+def digest(parts: Iterable[object]) -> str:
+    """Sixteen hex digits over the parts' texts."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def _file_hash(path: Path) -> str:
+    return artifact.file_hash(path) if path.is_file() else ""
+
+
+def _time(path: Path) -> int:
+    return int(path.stat().st_mtime * 1000)
+
+
+def _parent(run: str, folder: Path, reports: Path) -> Mirror:
+    frozen = sorted((folder / "config").rglob("*.yaml"))
+    tables = [folder / "curves.csv", folder / "comparisons.csv"]
+    pages = sorted(path for path in reports.glob("*") if path.suffix in (".svg", ".png", ".html"))
+    shown = [path for path in [*tables, *pages] if path.is_file()]
+    slices = {path.relative_to(folder / "config").as_posix(): path for path in frozen}
+    hashes = {name: _file_hash(path)[:16] for name, path in slices.items()}
+    config = digest(f"{name}={value}" for name, value in hashes.items())
+    return Mirror(
+        key=f"{run}/{config}",
+        name=run,
+        content=digest([config, *(f"{path.name}={_file_hash(path)}" for path in shown)]),
+        time_ms=max((_time(path) for path in shown), default=_time(folder)),
+        tags={"spct.config": config, **{f"spct.slice.{k}": v for k, v in hashes.items()}},
+        params=_params(slices),
+        artifacts=[
+            *((path, f"config/{name}".rpartition("/")[0]) for name, path in slices.items()),
+            *((path, "tables") for path in shown if path.suffix == ".csv"),
+            *((path, "report") for path in shown if path.suffix != ".csv"),
+        ],
+    )
+
+
+def _params(slices: Mapping[str, Path]) -> dict[str, Any]:
+    """Dotted keys of all frozen slices; one that differs by size carries the size in front."""
+    params: dict[str, Any] = {}
+    for name, path in sorted(slices.items()):
+        size = name.rpartition("/")[0]
+        for key, value in _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
+            if params.setdefault(key, value) != value:
+                params[f"{size}/{key}" if size else f"{name}/{key}"] = value
+    return params
+
+
+def _flat(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{above}.{name}" if above else str(name))
+    else:
+        yield above, value
+
+
+# ---- stages ------------------------------------------------------------------------------------
+
+
+def _stages(run: str, folder: Path) -> Iterator[Mirror]:
+    """A child for each finished stage folder of each seed."""
+    for seed in sorted(folder.glob("seed*")):
+        for stage in sorted(path for path in seed.iterdir() if path.is_dir()):
+            places = [stage] if stage.name in _FOLDERS else sorted(stage.iterdir())
+            for place in places:
+                if place.is_dir() and (files := _products(place)):
+                    yield _stage(run, folder, seed.name.removeprefix("seed"), place, files)
+
+
+def _products(place: Path) -> list[Path]:
+    """Finished files of a stage folder; none for parts, training states and half-written ones."""
+    if place.suffix in (".state", ".parts") or place.name.startswith("."):
+        return []
+    return sorted(path for path in place.glob("*") if path.is_file() and path.name[0] != ".")
+
+
+def _stage(run: str, folder: Path, seed: str, place: Path, files: list[Path]) -> Mirror:
+    shared = place.name in _FOLDERS
+    stage = _FOLDERS[place.name] if shared else place.parent.name
+    slot = "" if shared else place.name
+    size = slot.rpartition("-")[2]
+    frozen = [folder / f"config/{size}/{stage}.yaml", folder / f"config/{stage}.yaml"]
+    slice_hash = next((_file_hash(path)[:16] for path in frozen if path.is_file()), "")
+    hashes = dict(_content_hashes(place, files))
+    small = [path for path in files if path.name in ("ledger.json", "metrics.jsonl", "eval.json")]
+    sums = [*hashes.values(), *(_file_hash(path) for path in small)]
+    name = " ".join(filter(None, (stage, slot, f"seed {seed}")))
+    return Mirror(
+        key=f"{run}/{stage}/{slot}/{seed}/{slice_hash}",
+        name=name,
+        content=digest(sums),
+        time_ms=max(map(_time, files)),
+        tags={"spct.stage": stage, "spct.slice": slice_hash, **_numbered(hashes)},
+        params={"stage": stage, "slot": slot, "seed": seed},
+        metrics=[*_training(place), *_timings(files), *_counts(small)],
+        artifacts=[(path, "") for path in small],
+    )
+
+
+def _content_hashes(place: Path, files: list[Path]) -> Iterator[tuple[str, str]]:
+    if (place / artifact.MANIFEST).is_file():
+        yield place.name, artifact.content_hash(place)
+    for path in files:
+        if path.suffix == ".parquet":
+            yield path.name, artifact.content_hash(path)
+
+
+def _numbered(hashes: Mapping[str, str]) -> dict[str, str]:
+    """Content hashes as one tag each; of many shards one over all."""
+    if len(hashes) > 4:
+        return {"spct.content_hash": digest(hashes.values())}
+    return {f"spct.content_hash.{name}": value for name, value in hashes.items()}
+
+
+def _training(place: Path) -> Iterator[tuple[str, float, int]]:
+    path = place / "metrics.jsonl"
+    if path.is_file():
+        for entry in read_metrics(path):
+            step = int(entry.pop("step"))
+            yield from ((_safe(name), value, step) for name, value in entry.items())
+
+
+def _timings(files: list[Path]) -> Iterator[tuple[str, float, int]]:
+    """Measured seconds and counts, summed over shards."""
+    sums: dict[str, float] = {}
+    for path in files:
+        if path.name.endswith("timing.json"):
+            for name, value in _numbers(path):
+                sums[name] = sums.get(name, 0.0) + value
+    yield from ((f"timing/{_safe(name)}", value, 0) for name, value in sums.items())
+
+
+def _counts(files: list[Path]) -> Iterator[tuple[str, float, int]]:
+    for path in files:
+        if path.suffix == ".json":
+            yield from ((f"{path.stem}/{_safe(n)}", value, 0) for n, value in _numbers(path))
+
+
+def _numbers(path: Path) -> Iterator[tuple[str, float]]:
+    for name, value in _flat(json.loads(path.read_text(encoding="utf-8"))):
+        if isinstance(value, (int, float)):
+            yield name, float(value)
+
+
+def _safe(name: str) -> str:
+    """A name that MLflow takes for a metric."""
+    return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
+
+
+# ---- curves ------------------------------------------------------------------------------------
+
+
+def _curves(run: str, folder: Path) -> Iterator[Mirror]:
+    """A child for each (policy, size, method), step = k, seeds pooled where there are several."""
+    path = folder / "curves.csv"
+    if not path.is_file():
+        return
+    slice_hash = _file_hash(folder / "config/curves.yaml")[:16]
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in headline(read_rows(path)):
+        groups.setdefault((row["policy"], row["size"], row["method"]), []).append(row)
+    for (policy, size, method), rows in groups.items():
+        name = " ".join(part for part in (method, policy, size) if part != "none")
+        metrics = [
+            (f"{column}/{_safe(row['benchmark'])}", row[column], row["k"])
+            for row in rows
+            for column in ("accuracy", "low", "high", "tokens", "flops", "tie_rate")
+            if row[column] == row[column]
+        ]
+        yield Mirror(
+            key=f"{run}/curve/{policy}/{size}/{method}/{slice_hash}",
+            name=f"curve: {name}",
+            content=digest(metrics),
+            time_ms=_time(path),
+            tags={"spct.stage": "curve", "spct.slice": slice_hash},
+            params={"policy": policy, "size": size, "method": method, "seed": rows[0]["seed"]},
+            metrics=metrics,
+        )

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spct import artifact, lm
+from spct.config import Slice
+from spct.judge.task import Judge, Task, tasks
+from spct.records import Item, Sample, read_bank, write_items
+from spct.sampling import fill as filling
+from spct.sampling import stages
+from spct.sampling.fill import fill, roll_out, shard_of
+from spct.sampling.native import NativeSampler
+from spct.schema import SamplerConfig
+
+
+@given(st.integers(0, 60), st.integers(1, 12))
+def test_shards_partition_the_items(count: int, shards: int) -> None:
+    data: list[Any] = list(range(count))
+    parts = [list(shard_of(data, i, shards)) for i in range(shards)]
+    assert sum(parts, []) == data
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("shard", [-1, 3])
+def test_no_such_shard(shard: int, items: list[Item]) -> None:
+    with pytest.raises(ValueError, match=r"is not one of 0\.\.2; check io\.shard"):
+        shard_of(items, shard, 3)
+
+
+class Filler:
+    """Fills one bank, counting the requests that reach the sampler."""
+
+    def __init__(self, model: lm.LM, judge: Judge, config: SamplerConfig, items: list[Item]):
+        self.model, self.judge, self.config, self.items = model, judge, config, items
+        self.requests = 0
+        self.calls_left = 10**6
+
+    def make(self, item: Item) -> list[Task]:
+        return tasks(self.judge, item, "sample", 3, seed=9, temperature=1.0)
+
+    def __call__(self, out: Path, **identity: Any) -> str:
+        fill(
+            out, self.model, self.config, self.judge, self.items, self.make,
+            name="t", identity={"seed": 9, **identity}, policy="base",
+        )  # fmt: skip
+        return artifact.content_hash(out)
+
+
+@pytest.fixture
+def filler(
+    talker: lm.LM, judge: Judge, items: list[Item], sampler_config: SamplerConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Filler:  # fmt: skip
+    filler = Filler(talker, judge, replace(sampler_config, max_new_tokens=10), items)
+    plain = NativeSampler.sample
+
+    def counted(self: NativeSampler, requests: list) -> list:
+        if filler.calls_left == 0:
+            raise KeyboardInterrupt
+        filler.calls_left -= 1
+        filler.requests += len(requests)
+        return plain(self, requests)
+
+    monkeypatch.setattr(NativeSampler, "sample", counted)
+    monkeypatch.setattr(filling, "PART_TASKS", 6)
+    return filler
+
+
+def test_rows_are_whole_and_in_order(filler: Filler, tmp_path: Path) -> None:
+    out = tmp_path / "0.parquet"
+    filler(out)
+    rows = list(read_bank(out))
+    assert [row.key for row in rows] == [
+        (i.id, "sample", s) for i in filler.items for s in range(3)
+    ]
+    assert {row.model for row in rows} == {filler.model.hash}
+    assert sum(row.outcome == "ok" for row in rows) > len(rows) / 3
+    for row in rows:
+        assert (row.scores is not None) == (row.outcome == "ok")
+        assert row.completion_tokens == len(filler.model.tokenizer.encode(row.text)) + (
+            row.finish == "stop"
+        )
+    manifest = artifact.read_manifest(out)
+    assert (manifest["policy"], manifest["params"]) == ("base", filler.model.params)
+    assert manifest["template"] == filler.judge.template.hash
+    assert not (tmp_path / "0.parquet.parts").exists()
+    timing = json.loads((tmp_path / "0.parquet.timing.json").read_text())
+    assert timing["samples"] == 21
+    assert timing["completion_tokens"] == sum(row.completion_tokens for row in rows)
+
+
+def test_a_killed_shard_goes_on_where_it_stood(filler: Filler, tmp_path: Path) -> None:
+    undisturbed = filler(tmp_path / "whole.parquet")
+    out = tmp_path / "0.parquet"
+    filler.requests, filler.calls_left = 0, 2
+    with pytest.raises(KeyboardInterrupt):
+        filler(out)
+    assert filler.requests == 12 and not out.exists()
+    filler.calls_left = 10**6
+    assert filler(out) == undisturbed
+    assert filler.requests == 21
+
+
+@pytest.mark.parametrize("change", ["identity", "model", "template"])
+def test_parts_of_other_work_are_thrown_away(filler: Filler, tmp_path: Path, change: str) -> None:
+    out = tmp_path / "0.parquet"
+    filler.calls_left = 2
+    with pytest.raises(KeyboardInterrupt):
+        filler(out)
+    filler.requests, filler.calls_left = 0, 10**6
+    if change == "model":
+        filler.model.hash = "another"
+    if change == "template":
+        template = replace(filler.judge.template, hash="another")
+        filler.judge = replace(filler.judge, template=template)
+    filler(out, **({"limit": 5} if change == "identity" else {}))
+    assert filler.requests == 21
+
+
+def test_the_size_of_parts_and_batches_changes_no_text(
+    filler: Filler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(out: Path) -> list[tuple]:
+        return [(r.key, r.seed, r.order, r.text, r.scores) for r in read_bank(out)]
+
+    filler(tmp_path / "a.parquet")
+    monkeypatch.setattr(filling, "PART_TASKS", 1000)
+    filler.config = replace(filler.config, batch_size=3)
+    filler(tmp_path / "b.parquet")
+    assert facts(tmp_path / "a.parquet") == facts(tmp_path / "b.parquet")
+
+
+def test_a_shard_without_items_is_an_empty_bank(filler: Filler, tmp_path: Path) -> None:
+    filler.items = []
+    filler(tmp_path / "0.parquet")
+    assert list(read_bank(tmp_path / "0.parquet")) == []
+
+
+def test_long_prompts_become_rows_among_the_others(filler: Filler) -> None:
+    config = replace(filler.config, max_prompt_tokens=24)
+    wanted = [task for item in filler.items for task in filler.make(item)]
+    sampler = NativeSampler(filler.model, config)
+    rollouts = roll_out(filler.model, sampler, config, filler.judge, wanted)
+    assert [r.task for r in rollouts] == wanted
+    long = [r for r in rollouts if len(r.prompt) > 24]
+    assert 0 < len(long) < len(rollouts)
+    for rollout in rollouts:
+        assert rollout.row.prompt_tokens == len(rollout.prompt)
+        assert (rollout.completion is None) == (rollout.row.outcome == "prompt_too_long")
+        assert (rollout.completion is None) == (rollout in long)
+    whole = roll_out(filler.model, sampler, filler.config, filler.judge, wanted)
+    for one, two in zip(rollouts, whole, strict=True):
+        assert one.completion is None or one.row.text == two.row.text
+
+
+# ---- stages ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def items_file(items: list[Item], tmp_path: Path) -> Path:
+    write_items(tmp_path / "items.parquet", items)
+    return tmp_path / "items.parquet"
+
+
+def kinds(rows: list[Sample], item: str) -> list[tuple[str, int]]:
+    return [(row.kind, row.sample) for row in rows if row.item_id == item]
+
+
+def test_rollout_hints_where_there_is_a_best(
+    slice_of: Callable[..., Slice], items_file: Path, tmp_path: Path
+) -> None:
+    cfg = slice_of("rollout", "rollout.n_rft=2", "rollout.shards=2")
+    outs = [tmp_path / f"{shard}.parquet" for shard in (0, 1)]
+    for shard, out in enumerate(outs):
+        stages.rollout(cfg, 3, items=items_file, shard=shard, out=out)
+    rows = list(read_bank(outs))
+    assert kinds(rows, "pair-0") == [("sample", 0), ("sample", 1), ("hinted", 0)]
+    assert kinds(rows, "best_of_4-1") == [("sample", 0), ("sample", 1), ("hinted", 0)]
+    assert kinds(rows, "single-1") == [("sample", 0), ("sample", 1)]
+    hinted = [row.prompt_tokens for row in rows if row.kind == "hinted"]
+    plain = [row.prompt_tokens for row in rows if row.kind == "sample" and row.sample == 0]
+    assert hinted == [tokens + 2 for tokens in plain[:5]]
+    manifest = artifact.read_manifest(outs[0])
+    assert {k: manifest[k] for k in ("stage", "policy", "size", "seed", "engine")} == {
+        "stage": "rollout", "policy": "base", "size": "toy_s", "seed": 3, "engine": "native",
+    }  # fmt: skip
+
+
+def test_judge_samples_and_greedy(
+    slice_of: Callable[..., Slice], items_file: Path, talker_folder: Path, tmp_path: Path
+) -> None:
+    cfg = slice_of("judge", "bench.k_max=3", "bench.shards=1")
+    for name, init, seed in (("a", "", 3), ("b", str(talker_folder), 3), ("c", "", 4)):
+        out = tmp_path / f"{name}.parquet"
+        stages.judge(cfg, seed, items=items_file, shard=0, policy="base", out=out, init=init)
+    a, b, c = (list(read_bank(tmp_path / f"{name}.parquet")) for name in "abc")
+    assert kinds(a, "pair-0") == [("sample", 0), ("sample", 1), ("sample", 2), ("greedy", 0)]
+    assert a == b
+    assert [row.text for row in a] != [row.text for row in c]
+
+
+def test_rollout_policy_numbers_the_models_apart(
+    slice_of: Callable[..., Slice], items_file: Path, talker_folder: Path, tmp_path: Path
+) -> None:
+    cfg = slice_of("rollout_policy", "rollout_policy.n_samples=2", "rollout_policy.items=3",
+                   "rollout_policy.shards=1")  # fmt: skip
+    out = tmp_path / "bank" / "0.parquet"
+    models = [talker_folder, talker_folder]
+    stages.rollout_policy(cfg, 3, items=items_file, models=models, shard=0, out=out)
+    rows = list(read_bank(out))
+    assert sorted(kinds(rows, "pair-1")) == [("sample", i) for i in range(4)]
+    assert {row.item_id for row in rows} == {"pair-0", "pair-1", "pair-2"}
+    assert len({row.seed for row in rows}) == len(rows) == 12
+    assert [path.name for path in out.parent.iterdir()] == ["0.parquet"]

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spct import artifact, lm, seeds
+from spct.config import Slice
+from spct.errors import StageStopped
+from spct.judge.task import Judge, tasks
+from spct.metarm import model as metarm
+from spct.metarm import score
+from spct.metarm import train as fitting
+from spct.metarm.auc import auc, within_items
+from spct.metarm.data import Labelled, encode, labelled, margin, margin_weights, split
+from spct.records import Item, Sample, read_bank, write_bank, write_items
+from spct.training.batching import Example, collate
+
+signals = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=30)
+
+
+# ---- AUC ---------------------------------------------------------------------------------------
+
+
+def brute(signal: list[float], right: list[bool]) -> float:
+    wins = [
+        (a > b) + (a == b) / 2
+        for a, good in zip(signal, right, strict=True) if good
+        for b, bad in zip(signal, right, strict=True) if not bad
+    ]  # fmt: skip
+    return sum(wins) / len(wins) if wins else math.nan
+
+
+@given(signals)
+def test_auc_is_the_share_of_pairs_won(pairs: list[tuple[int, bool]]) -> None:
+    signal, right = [float(a) for a, _ in pairs], [b for _, b in pairs]
+    assert auc(signal, right) == pytest.approx(brute(signal, right), nan_ok=True)
+
+
+def test_auc_values() -> None:
+    assert auc([1, 2, 3], [False, False, True]) == 1.0
+    assert auc([3, 2, 1], [False, False, True]) == 0.0
+    assert auc([1, 1, 1, 1], [False, True, False, True]) == 0.5
+    assert math.isnan(auc([1, 2], [True, True])) and math.isnan(auc([], []))
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.sampled_from("abc")), max_size=30))
+def test_within_items_averages_the_items_of_both_classes(rows: list) -> None:
+    values = []
+    for name in "abc":
+        value = brute([r[0] for r in rows if r[2] == name], [r[1] for r in rows if r[2] == name])
+        values += [] if math.isnan(value) else [value]
+    found = within_items(*([r[i] for r in rows] for i in range(3)))
+    assert found == pytest.approx(np.mean(values) if values else math.nan, nan_ok=True)
+
+
+def test_a_signal_of_items_alone_is_no_use_within_them() -> None:
+    signal, right, ids = [5, 5, 5, 1, 1, 1], [True, True, False, True, False, False], list("aaabbb")
+    assert auc(signal, right) > 0.6
+    assert within_items(signal, right, ids) == 0.5
+
+
+# ---- data --------------------------------------------------------------------------------------
+
+
+def rows_of(judge: Judge, items: list[Item], each: int = 8) -> list[Sample]:
+    """Judgements whose first word tells right from wrong; some unreadable, greedy or hinted."""
+    rows = []
+    for item in items:
+        for task in tasks(judge, item, "sample", each, seed=1, temperature=1.0):
+            right = bool(seeds.derive("right", item.id, task.sample) % 2)
+            truth = [int(item.label.value[0])] if item.n == 1 else [
+                2 + 5 * (i == item.label.value) for i in task.order
+            ]  # fmt: skip
+            shown = truth if right else [1 - x if item.n == 1 else 9 - x for x in truth]
+            box = f"\\boxed{{{', '.join(map(str, shown))}}}" if task.sample != 3 else "so"
+            word = "vivid" if right else "brief"
+            row = task.row(
+                judge, model="m", prompt_tokens=1, text=f"Principles: {word} 2 Scores: {box}",
+                finish="stop", completion_tokens=9, logprob=-1.5,
+            )  # fmt: skip
+            if task.sample in (4, 5):
+                row = replace(row, kind="greedy" if task.sample == 4 else "hinted")
+            rows.append(row)
+    return rows
+
+
+@pytest.fixture
+def inputs(judge: Judge, make_items: Callable[..., list[Item]], tmp_path: Path) -> dict[str, Path]:
+    pool = make_items("pair", 24) + make_items("single", 8)
+    paths = {name: tmp_path / f"{name}.parquet" for name in ("items", "one", "two")}
+    write_items(paths["items"], pool)
+    rows = rows_of(judge, pool)
+    facts = {"policy": "base", "size": "toy_s", "params": 5, "stage": "judge", "seed": 3}
+    write_bank(paths["one"], rows[::2], **facts)
+    write_bank(paths["two"], rows[1::2], **facts)
+    return paths
+
+
+def test_which_rows_are_learnt_from(talker: lm.LM, judge: Judge, inputs: dict[str, Path]) -> None:
+    banks = [inputs["one"], inputs["two"]]
+    data, skipped = labelled(talker, judge, inputs["items"], banks)
+    assert skipped == {"greedy": 32, "hinted": 32, "malformed": 32}
+    used = [r for r in read_bank(banks) if r.kind == "sample" and r.outcome == "ok"]
+    assert [row.correct for row in data] == [row.correct for row in used]
+    assert Counter(row.item_id for row in data) == Counter(row.item_id for row in used)
+    for row, source in zip(data, used, strict=True):
+        assert ("vivid" in talker.tokenizer.decode(row.example.completion)) == row.correct
+        assert row.margin == margin(source.scores or [])
+    rating = replace(judge, config=replace(judge.config, single="rating"))
+    assert len(labelled(talker, rating, inputs["items"], banks)[0]) == len(data)
+
+
+def test_a_row_without_truth_is_counted(
+    talker: lm.LM, judge: Judge, inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = [replace(r, correct=None) for r in read_bank(inputs["one"]) if r.outcome == "ok"]
+    write_bank(tmp_path / "blank.parquet", rows)
+    data, skipped = labelled(talker, judge, inputs["items"], [tmp_path / "blank.parquet"])
+    assert not data and skipped["no_truth"] == sum(r.kind == "sample" for r in rows)
+
+
+def test_margin() -> None:
+    assert margin([3, 9, 4]) == 5.0 and margin([7, 7]) == 0.0 and margin([1]) == 0.0
+
+
+@given(st.floats(0, 1), st.integers(0, 9))
+def test_an_item_is_wholly_on_one_side(share: float, seed: int) -> None:
+    data = [Labelled(f"i{i % 11}", 2, Example((1,), (2,)), True, 0.0) for i in range(40)]
+    train, dev = split(data, share, seed)
+    train_ids, dev_ids = {row.item_id for row in train}, {row.item_id for row in dev}
+    assert not train_ids & dev_ids
+    assert len(train) + len(dev) == 40 and len(dev_ids) == round(share * 11)
+
+
+def test_the_split_is_seeded() -> None:
+    data = [Labelled(f"i{i}", 2, Example((1,), (2,)), True, 0.0) for i in range(40)]
+    assert split(data, 0.3, 1) == split(data, 0.3, 1) != split(data, 0.3, 2)
+    assert split(data[::-1], 0.3, 1)[1] == split(data, 0.3, 1)[1][::-1]
+
+
+strata = st.lists(
+    st.tuples(st.sampled_from([1, 2]), st.integers(0, 2), st.booleans()), min_size=1, max_size=40
+)
+
+
+@given(strata)
+def test_weights_take_the_margin_out_of_the_label(rows: list[tuple[int, int, bool]]) -> None:
+    data = [Labelled("i", n, Example((1,), (2,)), right, float(m)) for n, m, right in rows]
+    weights = margin_weights(data)
+    sides: dict[tuple, list[float]] = {}
+    for row, weight in zip(data, weights, strict=True):
+        sides.setdefault((row.n, row.margin, row.correct), []).append(weight)
+    for (n, m, right), values in sides.items():
+        other = sides.get((n, m, not right), [])
+        assert min(values) == max(values)
+        assert sum(values) == pytest.approx(sum(other))
+        assert all(values) == bool(other)
+    if any(weights):
+        assert np.mean(weights) == pytest.approx(1.0)
+
+
+# ---- model -------------------------------------------------------------------------------------
+
+
+def test_a_new_head_is_zero_and_an_old_one_stays(
+    slice_of: Callable[..., Slice], talker_folder: Path, tmp_path: Path
+) -> None:
+    config = slice_of("metarm").model
+    examples = [Example((5, 6), (7, 8, 9, 1)), Example((5,), (9,))]
+    for init in ("", talker_folder):  # a language model has no head to keep
+        judge_model = metarm.load(config, init)
+        assert judge_model.logits(collate(examples, judge_model.text.pad)).tolist() == [0.0, 0.0]
+    torch.nn.init.normal_(judge_model.model.score.weight)
+    expected = judge_model.logits(collate(examples, judge_model.text.pad))
+    assert (expected != 0).all()
+    judge_model.model.save_pretrained(tmp_path / "m")
+    judge_model.text.tokenizer.save_pretrained(tmp_path / "m")
+    again = metarm.load(config, tmp_path / "m")
+    found = again.logits(collate(examples, again.text.pad))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert again.params == judge_model.text.params
+
+
+# ---- the stages --------------------------------------------------------------------------------
+
+FIT = [
+    "metarm.epochs=16", "metarm.batch_tokens=600", "metarm.dev_share=0.25",
+    "metarm.optim.name=muon", "metarm.optim.muon_lr=0.02", "metarm.optim.lr=3e-3",
+    "metarm.optim.warmup_steps=2", "metarm.checkpoint_every=50",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dense", [0.0, 1.0])
+def test_a_separable_signal_is_found(
+    slice_of: Callable[..., Slice], inputs: dict[str, Path], tmp_path: Path, dense: float
+) -> None:
+    out = tmp_path / "metarm"
+    banks = [inputs["one"], inputs["two"]]
+    cfg = slice_of("metarm", *FIT, f"metarm.dense_weight={dense}")
+    fitting.run(cfg, 3, items=inputs["items"], banks=banks, out=out)
+    report = json.loads((out / "eval.json").read_text())
+    assert report["auc"] > 0.9 and report["auc_within_items"] > 0.9
+    assert 0.3 < report["margin_auc"] < 0.7 and 0.3 < report["share_correct"] < 0.7
+    assert report["train"] + report["judgements"] == 160
+    assert report["skipped"] == {"greedy": 32, "hinted": 32, "malformed": 32}
+    assert artifact.check_dir(out)["stage"] == "metarm"
+    assert (out / "metrics.jsonl").read_text().count("\n") > 10
+
+
+@pytest.fixture
+def fitted(slice_of: Callable[..., Slice], inputs: dict[str, Path], tmp_path: Path) -> Path:
+    cfg = slice_of("metarm", *FIT, "metarm.epochs=8", "metarm.dense_weight=0")
+    fitting.run(cfg, 3, items=inputs["items"], banks=[inputs["one"]], out=tmp_path / "metarm")
+    return tmp_path / "metarm"
+
+
+def test_the_folder_is_a_stock_classifier(
+    fitted: Path, slice_of: Callable[..., Slice], judge: Judge, inputs: dict[str, Path]
+) -> None:
+    stock = transformers.AutoModelForSequenceClassification.from_pretrained(fitted).eval()
+    assert stock.config.num_labels == 1
+    ours = metarm.load(slice_of("metarm").model, fitted)
+    data, _ = labelled(ours.text, judge, inputs["items"], [inputs["two"]])
+    examples = [row.example for row in data[:9]]
+    batch = collate(examples, ours.text.pad)
+    with torch.no_grad():
+        logits = stock(batch.ids).logits.squeeze(1)  # finds the last token before the padding
+    torch.testing.assert_close(ours.logits(batch), logits, rtol=0, atol=1e-5)
+    assert logits.std() > 0.1
+
+
+def test_one_class_stops_with_the_counts(
+    slice_of: Callable[..., Slice], inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = [r for r in read_bank(inputs["one"]) if r.correct or r.outcome != "ok"]
+    write_bank(tmp_path / "right.parquet", rows)
+    with pytest.raises(StageStopped, match=r"(\d+) judgements to learn from, \1 of them right"):
+        fitting.run(
+            slice_of("metarm"), 3, items=inputs["items"], banks=[tmp_path / "right.parquet"],
+            out=tmp_path / "out",
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_scoring_fills_readable_rows_and_nothing_else(
+    fitted: Path, slice_of: Callable[..., Slice], judge: Judge, inputs: dict[str, Path],
+    make_items: Callable[..., list[Item]], tmp_path: Path,
+) -> None:  # fmt: skip
+    out = tmp_path / "scored.parquet"
+    cfg = slice_of("score", "metarm.batch_tokens=300")
+    score.run(cfg, 3, items=inputs["items"], bank=inputs["one"], metarm=fitted, out=out)
+    before, after = list(read_bank(inputs["one"])), list(read_bank(out))
+    ours = metarm.load(cfg.model, fitted)
+    by_id = {i.id: i for i in make_items("pair", 24) + make_items("single", 8)}
+    for old, new in zip(before, after, strict=True):
+        assert (new.meta_score is not None) == (old.scores is not None)
+        assert asdict(replace(new, meta_score=None)) == asdict(old)
+        if new.meta_score is not None:
+            example = encode(ours.text, judge, by_id[old.item_id], old)
+            alone = ours.logits(collate([example], ours.text.pad))
+            assert new.meta_score == pytest.approx(float(alone), abs=1e-5)
+    assert len({row.meta_score for row in after}) > 10
+    manifest = artifact.read_manifest(out)
+    assert {k: manifest[k] for k in ("stage", "policy", "size", "params", "seed")} == {
+        "stage": "score", "policy": "base", "size": "toy_s", "params": 5, "seed": 3,
+    }  # fmt: skip
+    assert manifest["metarm"] == artifact.content_hash(fitted)[:16]
+    assert manifest["metarm_params"] == ours.params
+    assert manifest["content_hash"] != artifact.content_hash(inputs["one"])
+
+
+def test_scored_banks_name_the_code_that_scored(
+    fitted: Path, slice_of: Callable[..., Slice], inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    old = tmp_path / "old.parquet"
+    write_bank(old, list(read_bank(inputs["one"])), code="older code", policy="base")
+    out = tmp_path / "scored.parquet"
+    score.run(slice_of("score"), 3, items=inputs["items"], bank=old, metarm=fitted, out=out)
+    assert artifact.read_manifest(out)["code"] == artifact.code_fingerprint()
+
+
+def test_hinted_rows_are_scored_without_their_hint(
+    talker: lm.LM, judge: Judge, inputs: dict[str, Path], make_items: Callable[..., list[Item]]
+) -> None:
+    item = make_items("pair", 1)[0]
+    row = next(r for r in read_bank(inputs["two"]) if r.item_id == item.id and r.kind == "hinted")
+    text = talker.tokenizer.decode(encode(talker, judge, item, row).prompt)
+    assert "Hint" not in text and text.endswith("Answer:")

@@ -1,0 +1,159 @@
+"""The figure and the page: everything on them, nothing unescaped, the same bytes again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from spct import artifact
+from spct.report import build
+from spct.scaling import comparisons, curves
+from spct.scaling.plot import by_policy, by_size, draw, spread
+from spct.scaling.table import read_rows, sizes
+from spct.schema import ReportConfig, ScalingConfig
+from spct.tracking import MetricsLog
+
+CFG: Any = SimpleNamespace(
+    scaling=ScalingConfig([1, 2, 4], 0.5, 10, 10, 0.9, "drop"),
+    report=ReportConfig(title="Scaling <of> rewards"),
+)
+METHODS = ("voting", "meta_voting", "margin_voting", "random_voting", "oracle_voting")
+
+
+def point(policy: str, size: str, method: str, k: int, seed: str, level: float) -> dict[str, Any]:
+    cost = {"s": 1e6, "m": 3e6, "none": 0.0}[size] * k
+    return {
+        **{"run": "t", "seed": seed, "policy": policy, "size": size, "subset": "all"},
+        **{"method": method, "k": k, "k_meta": k, "accuracy": level, "low": level - 0.02},
+        **{"high": level + 0.02, "items": 40, "tokens": 20.0 * k, "flops": cost},
+        **{"invalid_rate": 0.01, "tie_rate": 0.1},
+    }
+
+
+def make_run(root: Path, n_seeds: int = 2) -> dict[str, Any]:
+    """Tables, a ledger and a training log, as the stages leave them."""
+    rows = []
+    labels = [str(seed) for seed in range(n_seeds)] + ["all"] * (n_seeds > 1)
+    for benchmark in ("toy_pairs", "toy_single"):
+        for place, (policy, size) in enumerate(
+            [("base", "s"), ("base", "m"), ("rft", "s"), ("rft", "m"), ("grpo", "m")]
+        ):
+            for method in METHODS if policy == "grpo" else METHODS[:1]:
+                for k in (1, 2, 4):
+                    for seed in labels:
+                        level = 0.5 + 0.04 * place + 0.03 * k
+                        row = point(policy, size, method, k, seed, level)
+                        rows.append({**row, "benchmark": benchmark})
+            rows += [
+                {**point(policy, size, "greedy", 1, seed, 0.55), "benchmark": benchmark}
+                for seed in labels
+            ]
+    rows += [
+        {**point("none", "none", "first", 0, s, 0.5), "benchmark": "toy_pairs"} for s in labels
+    ]
+    artifact.write_csv(root / "curves.csv", curves.COLUMNS, rows)
+    pair = {
+        **{"run": "t", "name": "rft - base @1, m", "benchmark": "toy_pairs", "a": "a", "b": "b"},
+        **{"k": 1, "difference": 0.031, "low": 0.01, "high": 0.05, "p_holm": 0.02},
+        **{"seeds_positive": "2/2", "items": 80},
+    }
+    artifact.write_csv(root / "comparisons.csv", comparisons.COLUMNS, [pair])
+    ledger = root / "results/t/seed0/select/m/ledger.json"
+    artifact.write_ledger(ledger, total=9, kept=0, rejected={"wrong": 5, "<b>easy</b>": 4})
+    log = MetricsLog(root / "results/t/seed0/metarm/m/metrics.jsonl")
+    for step in range(4):
+        log.write(step, {"loss": 1 / (step + 1)})
+    artifact.write_json(log.path.with_name("eval.json"), {"auc": 0.7125})
+    return {
+        "curves": root / "curves.csv",
+        "comparisons": root / "comparisons.csv",
+        "ledgers": [ledger],
+        "metrics": [log.path.parent],
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    build.run(CFG, 0, **make_run(root), run="t", out=root / "reports/t")
+    return root / "reports/t"
+
+
+def test_the_page_holds_what_a_reader_needs(built: Path) -> None:
+    page = (built / "report.html").read_text()
+    for text in (
+        "2 seeds (0, 1)",
+        "toy_pairs 40, toy_single 40",
+        "90 % bootstrap",
+        "GRPO m",
+        "random half",
+        "+3.1",
+        "2/2",
+        "wrong 5",
+        "auc 0.7125",
+        "subsets: 10",
+    ):
+        assert text in page, text
+    assert page.count("<svg") == 2
+    assert "Went on empty" in page and "select m, seed 0: nothing was kept of 9" in page
+    assert {path.name for path in built.iterdir()} == {
+        "scaling.svg", "scaling.png", "curves.csv", "comparisons.csv", "report.html",
+    }  # fmt: skip
+
+
+def test_content_is_escaped_and_nothing_is_fetched(built: Path) -> None:
+    page = (built / "report.html").read_text()
+    assert "<b>easy</b>" not in page and "&lt;b&gt;easy" in page
+    assert "Scaling &lt;of&gt; rewards" in page
+    assert "src=" not in page and "<script" not in page and "built-in" not in page
+
+
+def test_same_rows_give_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    rows = read_rows(built / "curves.csv")
+    draw(rows, tmp_path / "a.svg", tmp_path / "a.png", level=0.9)
+    assert (tmp_path / "a.svg").read_bytes() == (built / "scaling.svg").read_bytes()
+    assert (tmp_path / "a.png").read_bytes() == (built / "scaling.png").read_bytes()
+
+
+def test_one_line_says_where_things_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build.run(CFG, 0, **make_run(tmp_path, n_seeds=1), run="t", out=tmp_path / "r")
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert all(text in out for text in ("scaling.png", "report.html", "mlflow"))
+    assert "1 seed (0)" in (tmp_path / "r/report.html").read_text()
+
+
+def test_what_is_missing_or_empty_is_said(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    gone = {**paths, "ledgers": [tmp_path / "gone.json"]}
+    with pytest.raises(artifact.BrokenArtifact, match=r"gone\.json is missing"):
+        build.run(CFG, 0, **gone, run="t", out=tmp_path / "r")
+    with pytest.raises(artifact.BrokenArtifact, match="run the curves stage"):
+        build.run(CFG, 0, **{**paths, "curves": tmp_path / "no.csv"}, run="t", out=tmp_path / "r")
+    with pytest.raises(ValueError, match="no voting rows"):
+        draw([], tmp_path / "a.svg", tmp_path / "a.png")
+
+
+def test_curves_on_the_figure(built: Path) -> None:
+    rows = [r for r in read_rows(built / "curves.csv") if r["seed"] == "all"]
+    pairs = [row for row in rows if row["benchmark"] == "toy_pairs"]
+    assert [line.label for line in by_policy(pairs)] == ["base", "RFT", "GRPO", "GRPO + meta RM"]
+    assert [line.label for line in by_size(pairs)] == ["RFT s", "RFT m"]
+    assert sizes(rows) == ["s", "m"]
+
+
+def test_place_of_files() -> None:
+    at = build.place(Path("results/t/seed3/judge/grpo-toy_m/0.parquet"))
+    assert at == {"stage": "judge", "slot": "grpo-toy_m", "seed": "3"}
+    assert build.place(Path("results/t/seed3/data/ledger.json"))["stage"] == "prepare"
+    assert json.dumps(build.place(Path("elsewhere.json")))
+
+
+def test_labels_are_moved_apart() -> None:
+    assert spread([0.5, 0.9], 0.1) == [0.5, 0.9]
+    assert spread([0.5, 0.5, 0.52], 0.1) == pytest.approx([0.40667, 0.50667, 0.60667], abs=1e-4)
+    assert spread([], 0.1) == []

@@ -1,0 +1,192 @@
+"""metrics.jsonl, and its mirror in a real MLflow: no doubling, no waiting for a dead tracker."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spct import artifact
+from spct.scaling.curves import COLUMNS
+from spct.tracking import (
+    MetricsLog,
+    closing_line,
+    read_metrics,
+    sync,
+    sync_cli,
+    tracking_uri,
+    without_password,
+)
+
+RUN = "tiny@grpo.lr=1e-5-0a1b2c3d"
+
+
+def test_metrics_are_appended_line_by_line(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "deep" / "metrics.jsonl")
+    log.write(0, {"loss": 2})
+    log.write(1, {"loss": 1.5, "kl": 0.0})
+    assert read_metrics(log.path) == [{"step": 0, "loss": 2.0}, {"step": 1, "loss": 1.5, "kl": 0.0}]
+
+
+def test_values_that_are_not_finite_are_dropped_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write(7, {"loss": float("nan"), "kl": float("inf"), "reward": 1.0})
+    assert read_metrics(log.path) == [{"step": 7, "reward": 1.0}]
+    assert "step 7: loss is nan" in caplog.text
+
+
+def test_resuming_forgets_later_steps_and_a_torn_line(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.truncate(3)
+    for step in range(5):
+        log.write(step, {"loss": step})
+    with log.path.open("a") as handle:
+        handle.write('{"step": 5, "lo')
+    assert [entry["step"] for entry in read_metrics(log.path)] == [0, 1, 2, 3, 4]
+    log.truncate(3)
+    log.write(3, {"loss": 9})
+    assert [entry["loss"] for entry in read_metrics(log.path)] == [0, 1, 2, 9]
+
+
+def test_broken_metrics_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with pytest.raises(artifact.BrokenArtifact, match="missing"):
+        read_metrics(path)
+    path.write_text('{"step": 0\n{"step": 1}\n')
+    with pytest.raises(artifact.BrokenArtifact, match="line 1 is not JSON"):
+        read_metrics(path)
+
+
+def test_where_people_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri() == "sqlite:///mlflow.db"
+    assert closing_line(Path("a.png"), Path("b.html")).endswith("MLflow: mlflow ui")
+    assert "--backend-store-uri sqlite:///x.db" in closing_line(
+        Path("a"), Path("b"), "sqlite:///x.db"
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@host/x")
+    assert tracking_uri("sqlite:///x.db").startswith("https")
+    line = closing_line(Path("a"), Path("b"))
+    assert "https://host/x" in line and "secret" not in line
+    assert without_password("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+
+
+# ---- MLflow ------------------------------------------------------------------------------------
+
+
+def curve_row(k: int, accuracy: float, method: str = "voting") -> dict[str, Any]:
+    row = dict.fromkeys(COLUMNS, 0.0)
+    row.update(run=RUN, seed="0", policy="grpo", size="m", benchmark="toy_pairs", subset="all")
+    row.update(method=method, k=k, k_meta=k, accuracy=accuracy, items=5, flops=None)
+    return row
+
+
+def make_results(root: Path, rise: float = 0.1) -> None:
+    """What a small run leaves: frozen slices, a model with its log, a ledger, curves, a figure."""
+    folder = root / "results" / RUN
+    for name, text in {"m/grpo": "grpo: {lr: 0.1}", "curves": "scaling: {ks: [1, 2]}"}.items():
+        path = folder / f"config/{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with artifact.atomic_dir(folder / "seed0/grpo/m", stage="grpo") as model:
+        log = MetricsLog(model / "metrics.jsonl")
+        for step in range(1200):
+            log.write(step, {"reward": step / 1200})
+    (folder / "seed0/grpo/m.state").mkdir(parents=True, exist_ok=True)
+    artifact.write_ledger(folder / "seed0/select/m/ledger.json", total=3, kept=2, rejected={"x": 1})
+    rows = [curve_row(k, 0.5 + rise * k) for k in (1, 2)] + [curve_row(1, 0.4, "greedy")]
+    artifact.write_csv(folder / "curves.csv", COLUMNS, rows)
+    (root / "reports" / RUN).mkdir(parents=True, exist_ok=True)
+    (root / "reports" / RUN / "scaling.svg").write_text("<svg/>")
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A working directory with a finished run, mirrored once into its own SQLite tracker."""
+    root = tmp_path_factory.mktemp("mlflow")
+    make_results(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        yield root, mirror(root)
+
+
+def mirror(root: Path) -> dict[str, Any]:
+    return sync(RUN, results=root / "results", reports=root / "reports", experiment="test")
+
+
+def runs_of(root: Path) -> dict[str, Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db")
+    experiment = client.get_experiment_by_name("test")
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def history(root: Path, run_id: str, name: str) -> list[tuple[int, float]]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db")
+    return [(m.step, m.value) for m in client.get_metric_history(run_id, name)]
+
+
+def test_a_run_is_mirrored_whole(tracker: Any) -> None:
+    root, told = tracker
+    assert told["synced"], told
+    assert told["written"] == 5
+    runs = runs_of(root)
+    assert set(runs) == {
+        RUN, "grpo m seed 0", "select m seed 0", "curve: voting grpo m", "curve: greedy grpo m",
+    }  # fmt: skip
+    parent = runs[RUN]
+    assert parent.data.params["grpo.lr"] == "0.1"
+    for name, run in runs.items():
+        if name != RUN:
+            assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    curve = history(root, runs["curve: voting grpo m"].info.run_id, "accuracy/toy_pairs")
+    assert sorted(curve) == [(1, 0.6), (2, 0.7)]
+    assert len(history(root, runs["grpo m seed 0"].info.run_id, "reward")) == 1200
+    assert runs["select m seed 0"].data.metrics["ledger/rejected.x"] == 1
+    model = root / "results" / RUN / "seed0/grpo/m"
+    tags = runs["grpo m seed 0"].data.tags
+    assert tags["spct.content_hash.m"] == artifact.content_hash(model)
+
+
+def test_a_second_sync_changes_nothing_and_a_rerun_updates(tracker: Any) -> None:
+    root, _ = tracker
+    before = runs_of(root)
+    assert mirror(root)["written"] == 0
+    make_results(root, rise=0.2)
+    told = mirror(root)
+    assert told["synced"] and told["written"] == 2  # the voting curve, and the parent's tables
+    after = runs_of(root)
+    assert set(after) == set(before)
+    assert after[RUN].info.run_id == before[RUN].info.run_id
+    curve = history(root, after["curve: voting grpo m"].info.run_id, "accuracy/toy_pairs")
+    assert sorted(curve) == [(1, 0.7), (2, 0.9)]
+    assert len(history(root, after["grpo m seed 0"].info.run_id, "reward")) == 1200
+
+
+def test_a_dead_tracker_is_said_and_waited_for_briefly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_results(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    started = time.monotonic()
+    assert sync_cli(["--run", RUN]) == 0
+    assert time.monotonic() - started < 20
+    told = json.loads((tmp_path / "results" / RUN / "tracked.json").read_text())
+    assert told["synced"] is False and told["reason"]
+    assert "spct sync --run" in capsys.readouterr().out
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(artifact.BrokenArtifact, match="nothing is missing"):
+        sync("nothing", results=tmp_path, reports=tmp_path)
