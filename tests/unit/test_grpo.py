@@ -155,7 +155,7 @@ def test_sequence_mean() -> None:
 
 EXAMPLES = [
     Example(tuple(range(5, 9 + i)), tuple((7 * i + 3 * j) % 140 + 3 for j in range(2 + 3 * i)))
-    for i in range(5)
+    for i in (3, 0, 4, 1, 2)
 ]
 GAINS = torch.tensor([1.0, -0.5, 0.7, -1.2, 0.3])
 
@@ -413,6 +413,32 @@ def test_prompts_too_long_are_counted_not_crashed_on(train: Callable[..., Path])
     assert [row["prompt_too_long_rate"] for row in rows] == [1.0, 1.0]
     assert [row["skipped_update"] for row in rows] == [1.0, 1.0]
     assert [row["reward"] for row in rows] == [-1.0, -1.0]
+
+
+def test_gains_stay_with_their_rollouts(
+    train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, updates = [], []
+
+    def rolled_out(*args: object) -> object:
+        groups.append(sample_step(*args))  # type: ignore[arg-type]
+        return groups[-1]
+
+    def updated(_: object, __: object, examples: list, gains: Tensor, *___: object, **____: object):
+        updates.append((examples, gains.tolist()))
+        return {}
+
+    monkeypatch.setattr(grpo, "sample_step", rolled_out)
+    monkeypatch.setattr(grpo, "update", updated)
+    train("out", "sampler.max_prompt_tokens=20", "grpo.prompts_per_step=9", "grpo.std=none")
+    for group, (examples, gains) in zip(groups, updates, strict=True):
+        wanted = []
+        for i, rollout in enumerate(group.rollouts):
+            mates = group.rewards[i // 4].tolist()
+            if rollout.completion is not None:
+                wanted.append((rollout.prompt, mates[i % 4] - sum(mates) / 4))
+        assert [(e.prompt, g) for e, g in zip(examples, gains, strict=True)] == wanted
+        assert len(wanted) < 36 and len({gain for _, gain in wanted}) > 2
 
 
 def test_nan_stops_the_stage(

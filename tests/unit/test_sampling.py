@@ -9,7 +9,9 @@ import torch
 import transformers
 
 from spct import lm
+from spct.judge.task import Judge
 from spct.pretrain import tokenizer
+from spct.records import Item
 from spct.sampling.base import Completion, Request, Sampler, build, uniforms
 from spct.sampling.choose import choose, cut_at_eos
 from spct.sampling.native import waves
@@ -144,6 +146,25 @@ def test_native_twice_is_equal_bit_for_bit(
 ) -> None:
     sampler = build(tiny, sampler_config)
     assert sampler.sample(ask(prompts, each=3)) == sampler.sample(ask(prompts, each=3))
+
+
+def test_rows_that_finish_early_leave_without_a_trace(
+    talker: lm.LM, judge: Judge, make_items: Callable[..., list[Item]],
+    sampler_config: SamplerConfig,
+) -> None:  # fmt: skip
+    """Judgements end at different steps, so the wave shrinks; temperature 3 keeps a few long."""
+    pool = make_items("single", 4) + make_items("pair", 4) + make_items("best_of_4", 2)
+    asked = [
+        Request(talker.encode_prompt(judge.prompt(item, list(range(item.n)))), 10 * i + j, heat)
+        for i, item in enumerate(pool)
+        for j, heat in enumerate((1.0, 1.0, 0.0, 3.0))
+    ]
+    one, two = (
+        build(talker, replace(sampler_config, batch_size=size)).sample(asked) for size in (40, 1)
+    )
+    assert all(same(a, b) for a, b in zip(one, two, strict=True))
+    lengths = sorted(len(c.logprobs) for c in one)
+    assert lengths[len(lengths) // 2] < 12 and lengths[-1] == 24
 
 
 def test_nothing_asked_nothing_given(make: Callable[..., Sampler]) -> None:

@@ -93,7 +93,8 @@ class Clone:
         path.write_text(text.replace(old, new))
 
 
-def clone_to(root: Path) -> Clone:
+def clone_to(root: Path, *, weights: bool = False) -> Clone:
+    """A copy of what the workflow needs, with the shipped weights only if stages really run."""
     for name in COPIED:
         source = ROOT / name
         if source.is_symlink():
@@ -103,9 +104,8 @@ def clone_to(root: Path) -> Clone:
             shutil.copytree(source, root / name, ignore=only)
         else:
             shutil.copy2(source, root / name)
-    shutil.copytree(
-        ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
-    )
+    left_out = ["__pycache__"] if weights else ["__pycache__", "*.safetensors"]
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns(*left_out))
     for name in ("toy_s", "toy_m", "toy_l"):
         (root / "src" / BASES.relative_to(ROOT / "src") / name).mkdir(parents=True, exist_ok=True)
     return Clone(root)

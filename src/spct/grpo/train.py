@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -131,6 +132,7 @@ def run(cfg: Slice, seed: int, *, items: Path, out: Path, init: str = "") -> Non
         model.model.load_state_dict(state["model"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         start, samples = state["step"], json.loads(state["samples"])
+        print(f"grpo {cfg.model.name}: continues from step {start}", file=sys.stderr)
     log.truncate(start)
     with Progress(f"grpo {cfg.model.name}", config.steps, unit="steps") as bar:
         bar.add(start)

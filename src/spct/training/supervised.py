@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import torch
@@ -39,6 +40,7 @@ def fit(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
+        print(f"{name}: continues from step {start}", file=sys.stderr)
     log.truncate(start)
     model.train()
     with Progress(name, steps, unit="steps") as bar:

@@ -1,0 +1,158 @@
+"""The smallest experiment for real: every stage, a real MLflow store, and stages killed on the way."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spct import artifact, tracking
+from tests.workflow.conftest import Clone, clone_to
+
+SMOKE = ("--config", "experiments=[smoke]")
+SEED = Path("results/smoke/seed0")
+COLUMNS = (
+    "run,seed,policy,size,benchmark,subset,method,k,k_meta,accuracy,low,high,items,tokens,flops,"
+    "invalid_rate,tie_rate"
+)
+
+
+def hashes(root: Path) -> dict[str, str]:
+    """The content hash of every finished artefact under ``results/``."""
+    found = {}
+    for path in sorted((root / "results").rglob("*")):
+        table = path.suffix in (".parquet", ".csv")
+        if table or (path.is_dir() and (path / artifact.MANIFEST).is_file()):
+            found[str(path.relative_to(root))] = artifact.content_hash(path)
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which ``smoke`` ran to its end."""
+    clone = clone_to(tmp_path_factory.mktemp("undisturbed"), weights=True)
+    clone.complete(*SMOKE)
+    return clone
+
+
+def test_the_run_leaves_figure_report_and_curves(undisturbed: Clone) -> None:
+    root = undisturbed.root
+    with (root / "results/smoke/curves.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert ",".join(rows[0]) == COLUMNS
+    assert {row["method"] for row in rows} >= {
+        "greedy", "voting", "meta_voting", "margin_voting", "random_voting", "oracle_voting",
+        "first", "last", "longest", "shortest",
+    }  # fmt: skip
+    assert {(row["policy"], row["size"]) for row in rows} >= {
+        ("base", "toy_s"), ("rft", "toy_s"), ("grpo", "toy_s"), ("base", "toy_m"),
+    }  # fmt: skip
+    assert all(0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) for row in rows)
+    for name in ("report.html", "scaling.svg", "scaling.png"):
+        assert (root / "reports/smoke" / name).stat().st_size > 1000
+
+
+def test_mlflow_holds_the_run_and_its_curves(undisturbed: Clone) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{undisturbed.root}/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+    runs = client.search_runs([experiment.experiment_id], max_results=200)
+    keys = [run.data.tags["spct.key"] for run in runs]
+    assert len(keys) == len(set(keys)) > 5
+    curve = next(r for r in runs if "voting" in r.data.tags["mlflow.runName"])
+    name = next(name for name in curve.data.metrics if name.startswith("accuracy/"))
+    steps = sorted(m.step for m in client.get_metric_history(curve.info.run_id, name))
+    assert steps == [1, 2, 4]
+
+
+def test_a_dry_run_after_success_is_empty(undisturbed: Clone) -> None:
+    assert not undisturbed.planned(*SMOKE)
+
+
+def test_one_knob_reruns_exactly_its_dependents(undisturbed: Clone) -> None:
+    planned = undisturbed.planned("--config", "experiments=[smoke]", "hydra=grpo.lr=1e-4")
+    untouched = {"prepare", "rollout", "select", "rft"}
+    assert planned["grpo"] == 1 and not untouched & set(planned)
+
+
+def test_every_artefact_verifies(undisturbed: Clone) -> None:
+    undisturbed.run("spct", "verify", "results/smoke")
+
+
+def test_a_truncated_artefact_is_named(undisturbed: Clone, tmp_path: Path) -> None:
+    whole = (undisturbed.root / SEED / "data/train.parquet").read_bytes()
+    broken = tmp_path / "train.parquet"
+    broken.write_bytes(whole[: len(whole) // 2])
+    text = undisturbed.run(
+        "spct", "rollout", "--config", "results/smoke/config/toy_s/rollout.yaml",
+        f"io.items={broken}", "io.shard=0", f"io.out={tmp_path}/out.parquet", ok=False,
+    )  # fmt: skip
+    assert f"{broken} is truncated" in text and "Traceback" not in text
+    assert not (tmp_path / "out.parquet").exists()
+
+
+# ---- killed on the way -------------------------------------------------------------------------
+
+
+def stage_process(root: Path, stage: str) -> int | None:
+    """The process of a stage that runs in this clone."""
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+            here = Path(os.readlink(entry / "cwd")) == root
+        except (OSError, UnicodeDecodeError):
+            continue
+        if here and stage in words and any(word.endswith("/spct") for word in words):
+            return int(entry.name)
+    return None
+
+
+def run_and_kill(clone: Clone, stage: str, ready: Callable[[], bool]) -> None:
+    """Start the workflow and SIGKILL the stage's process once ``ready``; Snakemake reports it."""
+    process = clone.start("snakemake", "--cores", "2", *SMOKE)
+    killed = False
+    while process.poll() is None and not killed:
+        pid = stage_process(clone.root, stage)
+        if pid is not None and ready():
+            os.kill(pid, signal.SIGKILL)
+            killed = True
+        time.sleep(0.01)
+    text, _ = process.communicate()
+    assert killed, f"{stage} was never caught\n{text}"
+    assert process.returncode != 0, text
+
+
+@pytest.fixture(scope="module")
+def disturbed(undisturbed: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which a sampler and GRPO were killed before ``smoke`` was finished."""
+    clone = clone_to(tmp_path_factory.mktemp("disturbed"), weights=True)
+    parts = clone.root / SEED / "rollout/toy_s/0.parquet.parts/identity.json"
+    run_and_kill(clone, "rollout", parts.exists)
+    assert not (clone.root / SEED / "rollout/toy_s/0.parquet").exists()
+    state = clone.root / SEED / "grpo/toy_s.state/state.pt"
+    run_and_kill(clone, "grpo", state.exists)
+    assert not (clone.root / SEED / "grpo/toy_s").exists() and state.exists()
+    clone.complete(*SMOKE)
+    return clone
+
+
+def test_a_killed_run_ends_with_the_hashes_of_an_undisturbed_one(
+    undisturbed: Clone, disturbed: Clone
+) -> None:
+    assert hashes(disturbed.root) == hashes(undisturbed.root)
+    curves = "results/smoke/curves.csv"
+    assert (disturbed.root / curves).read_text() == (undisturbed.root / curves).read_text()
+
+
+def test_grpo_went_on_from_its_checkpoint(disturbed: Clone) -> None:
+    path = disturbed.root / SEED / "grpo/toy_s/metrics.jsonl"
+    steps = [entry["step"] for entry in tracking.read_metrics(path)]
+    assert steps == sorted(set(steps)) == list(range(10))
+    log = (disturbed.root / "logs/smoke/seed0/grpo/toy_s.log").read_text()
+    assert "continues from step" in log
