@@ -3,10 +3,11 @@
     python benchmarks/sampling.py                       # CPU, about two minutes
     python benchmarks/sampling.py --device cuda --rounds 7
 
-Cells: ``toy`` (the shipped toy_m on its own judge prompts, 16 samples of each item), ``plain`` (random
-prompts, one sample each) and ``judge`` (a 1,500-token prompt with 8 samples). Both sides sample at
-temperature 1 from float32 weights; blocks are interleaved A-B-B-A. Printed: useful new tokens a second,
-median and range over rounds, and the ratio of medians. Absolute numbers depend on the machine.
+Cells: ``toy`` (the shipped toy_m on its own judge prompts, 16 samples of each item), ``plain``
+(random prompts, one sample each) and ``judge`` (a 1,500-token prompt with 8 samples). Both sides
+sample at temperature 1 from float32 weights; blocks are interleaved A-B-B-A. Printed: useful new
+tokens a second, median and range over rounds, and the ratio of medians. Absolute numbers depend on
+the machine.
 """
 
 from __future__ import annotations
@@ -67,9 +68,7 @@ def toy_cell(device: str) -> Cell:
                 template, item, [sample % 2, 1 - sample % 2],
                 principles="self", output="scores", score_min=1, score_max=10,
             )  # fmt: skip
-            requests.append(
-                Request(model.encode_prompt(text), seeds.derive(number, sample), 1.0)
-            )
+            requests.append(Request(model.encode_prompt(text), seeds.derive(number, sample), 1.0))
     return Cell("toy", model, requests, 64, 512)
 
 
@@ -134,8 +133,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()},"
-          f" {args.device}, {torch.get_num_threads()} thread(s), {args.rounds} rounds")  # fmt: skip
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {args.device}")
+    print(f"{platform.machine()}, {torch.get_num_threads()} thread(s), {args.rounds} rounds")
     cells = [
         toy_cell(args.device),
         random_cell("plain", args.device, prompt=64, items=64, samples=1, new=64),

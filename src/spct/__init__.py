@@ -1,3 +1,3 @@
-"""Self-Principled Critique Tuning: generative reward models that improve the more they are sampled."""
+"""Self-Principled Critique Tuning: reward models that improve the more they are sampled."""
 
 __version__ = "0.1.0"

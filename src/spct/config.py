@@ -41,7 +41,12 @@ CHOICES = {
     "grpo.std": ("population", "sample", "none"),
     "scaling.invalid": ("drop", "zero"),
 }
+SHARES = ("rft.general_share", "metarm.dev_share")  # from 0 to below 1
 AT_LEAST_ONE = (
+    "rft.checkpoint_every",
+    "grpo.checkpoint_every",
+    "grpo.micro_batch",
+    "metarm.checkpoint_every",
     "plan.seeds",
     "plan.policies",
     "sampler.batch_size",
@@ -139,6 +144,9 @@ def _check(cfg: Config) -> None:
         value = _get(cfg, key)
         if (len(value) if isinstance(value, list) else value) < 1:
             raise ConfigError(f"{key}: at least one is needed, not {value!r}")
+    for key in SHARES:
+        if not 0 <= _get(cfg, key) < 1:
+            raise ConfigError(f"{key}: {_get(cfg, key)} is not a share from 0 to below 1")
     order = CHOICES["plan.policies"]
     if cfg.plan.policies != [name for name in order if name in cfg.plan.policies]:
         raise ConfigError(f"plan.policies: each at most once, in the order {', '.join(order)}")

@@ -1,4 +1,4 @@
-"""Types and constraints of the configuration. Values live in ``conf/``; the paper's are noted there.
+"""Types and constraints of the configuration. Values live in ``conf/``, with the paper's.
 
 One dataclass per Hydra group. A stage sees only the groups it declares in :mod:`spct.stages`.
 Nothing here imports torch.

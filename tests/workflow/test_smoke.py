@@ -1,4 +1,4 @@
-"""The smallest experiment for real: every stage, a real MLflow store, and stages killed on the way."""
+"""The smallest experiment for real: every stage, a real MLflow store, stages killed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clones import Clone, clone_to
 
 from spct import artifact, tracking
-from tests.workflow.conftest import Clone, clone_to
 
 SMOKE = ("--config", "experiments=[smoke]")
 SEED = Path("results/smoke/seed0")
@@ -52,7 +52,9 @@ def test_the_run_leaves_figure_report_and_curves(undisturbed: Clone) -> None:
     assert {(row["policy"], row["size"]) for row in rows} >= {
         ("base", "toy_s"), ("rft", "toy_s"), ("grpo", "toy_s"), ("base", "toy_m"),
     }  # fmt: skip
-    assert all(0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) for row in rows)
+    assert all(
+        0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) for row in rows
+    )
     for name in ("report.html", "scaling.svg", "scaling.png"):
         assert (root / "reports/smoke" / name).stat().st_size > 1000
 

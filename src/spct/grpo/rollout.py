@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -70,15 +71,10 @@ def items_of_step(items: Sequence[Item], step: int, count: int, seed: int) -> li
     return chosen
 
 
-_EPOCHS: dict[tuple[int, int, int], list[int]] = {}
-
-
+@lru_cache(maxsize=2)
 def _epoch(count: int, epoch: int, seed: int) -> list[int]:
-    key = (count, epoch, seed)
-    if key not in _EPOCHS:
-        _EPOCHS.clear()
-        _EPOCHS[key] = seeds.rng(seed, "grpo epoch", epoch).permutation(count).tolist()
-    return _EPOCHS[key]
+    order: list[int] = seeds.rng(seed, "grpo epoch", epoch).permutation(count).tolist()
+    return order
 
 
 def tasks_of_step(
@@ -86,7 +82,7 @@ def tasks_of_step(
 ) -> list[Task]:
     """``group_size`` tasks an item. A group shares one seeded order, hence one prompt."""
     tasks = []
-    for item in items:
+    for place, item in enumerate(items):  # an item met twice where epochs join draws anew
         order = display_order(judge.config.order, seeds.derive(seed, "grpo"), item.id, step, item.n)
         prompt = judge.prompt(item, order)
         tasks += [
@@ -96,7 +92,7 @@ def tasks_of_step(
                 member,
                 order,
                 prompt,
-                seeds.derive(seed, "grpo", step, item.id, member),
+                seeds.derive(seed, "grpo", step, place, item.id, member),
                 config.temperature,
             )
             for member in range(config.group_size)

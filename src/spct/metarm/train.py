@@ -118,6 +118,11 @@ def _fit(
     examples = [row.example for row in train]
     steps = batches(examples, spec.epochs, spec.batch_tokens, seeds.derive(seed, "metarm"))
     weights = margin_weights(train) if spec.match_margin else [1.0] * len(train)
+    if not any(weights):
+        raise StageStopped(
+            f"metarm: at no score margin do {len(train)} judgements hold both classes; "
+            "sample more, or set metarm.match_margin=false"
+        )
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = steps[step]

@@ -32,7 +32,8 @@ def examples(
 ) -> list[Example]:
     """Judging examples, prompts rebuilt without any hint, and a seeded share of general text.
 
-    ``general_share`` is the share of general examples among all; fewer if the file has not as many.
+    ``general_share`` is the share of general examples among all; fewer if the file has not as many,
+    all of them if no trajectory was kept (``select.allow_empty``).
     """
     by_id = {item.id: item for item in read_items(items)}
     judging = [
@@ -40,7 +41,8 @@ def examples(
         for row in read_bank(rows)
     ]
     pairs = read_general(general)
-    wanted = round(len(judging) * general_share / (1 - general_share))
+    share = general_share / (1 - general_share)
+    wanted = round(len(judging) * share) if judging else len(pairs)
     chosen = seeds.rng(seed, "rft", "general").permutation(len(pairs))[:wanted]
     return judging + [model.example(*pairs[i]) for i in sorted(chosen)]
 
@@ -69,7 +71,9 @@ def run(
     spec = cfg.rft
     data = examples(model, judge, items, rows, general, general_share=spec.general_share, seed=seed)
     if not data:
-        raise StageStopped(f"rft: {rows} has no kept trajectories to learn from")
+        raise StageStopped(
+            f"rft: {rows} has no kept trajectories and {general} no text to learn from"
+        )
     steps = batches(data, spec.epochs, spec.batch_tokens, seeds.derive(seed, "rft"))
     checkpoint = Checkpoint(
         out,
