@@ -87,7 +87,7 @@ def random_cell(name: str, device: str, prompt: int, items: int, samples: int, n
 
 
 def run_native(cell: Cell) -> int:
-    config = SamplerConfig("native", cell.new_tokens, 4096, cell.batch, 1.0)
+    config = SamplerConfig("native", cell.new_tokens, 4096, cell.batch, 8192, 1.0)
     done = NativeSampler(cell.model, config).sample(cell.requests)
     return sum(len(c.logprobs) for c in done)
 

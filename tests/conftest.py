@@ -62,7 +62,7 @@ def judge(judge_config: JudgeConfig) -> Judge:
 
 @pytest.fixture(scope="session")
 def sampler_config() -> SamplerConfig:
-    return SamplerConfig("native", 24, 128, 8, 1.0)
+    return SamplerConfig("native", 24, 128, 8, 100, 1.0)
 
 
 @pytest.fixture(scope="session")

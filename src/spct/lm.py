@@ -16,7 +16,7 @@ from spct.training.batching import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass
@@ -63,22 +63,38 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def tier() -> str:
+    """The determinism tier: ``cpu`` (bit for bit) only on one thread, else what it ran on."""
+    if device().type != "cpu":
+        return "gpu"
+    return "cpu" if torch.get_num_threads() == 1 else "cpu_threads"
+
+
 def source_of(config: ModelConfig, init: str | Path) -> str | Path:
-    """``init`` if given, else the configured base model (a folder or a hub id)."""
+    """``init`` if given, else the configured base model (a folder or a hub id).
+
+    Raises ``artifact.BrokenArtifact`` naming a folder that is missing, or one that is sealed and
+    whose files differ from its manifest.
+    """
     from spct import models
 
-    return init if str(init) else models.resolve(config.source)
+    if str(init) and not Path(init).is_dir():
+        raise artifact.BrokenArtifact(f"{init} is no model folder; run the stage that writes it")
+    source = init if str(init) else models.resolve(config.source)
+    if (Path(source) / artifact.MANIFEST).is_file():
+        artifact.check_dir(Path(source))
+    return source
 
 
-def model_hash(source: str | Path) -> str:
-    """16 hex digits: a sealed folder's content hash, or a hash of the hub id for a remote model."""
+def model_hash(source: str | Path, revision: str | None = None) -> str:
+    """16 hex digits: a sealed folder's content hash, or a hash of hub id and revision."""
     folder = Path(source)
     if (folder / artifact.MANIFEST).is_file():
         return artifact.content_hash(folder)[:16]
     if folder.is_dir():
         parts = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json"))
         return artifact.text_hash("".join(artifact.file_hash(p) for p in parts))[:16]
-    return artifact.text_hash(str(source))[:16]
+    return artifact.text_hash(f"{source}@{revision}")[:16]
 
 
 def options(config: ModelConfig) -> dict[str, Any]:
@@ -98,7 +114,7 @@ def quiet() -> None:
 def load(config: ModelConfig, init: str | Path = "") -> LM:
     """The model at ``init`` (a folder), or the base of ``config``; safetensors only, in eval mode.
 
-    Raises ``FileNotFoundError`` naming the folder if a local one is missing.
+    Raises as :func:`source_of` does.
     """
     import transformers
 
@@ -108,7 +124,7 @@ def load(config: ModelConfig, init: str | Path = "") -> LM:
     model = transformers.AutoModelForCausalLM.from_pretrained(
         source, dtype=DTYPES[config.dtype], use_safetensors=True, **options(config)
     )
-    return LM(model.to(device()).eval(), tokenizer, model_hash(source))
+    return LM(model.to(device()).eval(), tokenizer, model_hash(source, config.revision))
 
 
 def save(lm: LM, folder: Path) -> None:

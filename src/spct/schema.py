@@ -45,7 +45,8 @@ class SamplerConfig:
     engine: str  # native | hf
     max_new_tokens: int
     max_prompt_tokens: int
-    batch_size: int  # sequences decoded together; a constant shape
+    batch_size: int  # sequences decoded together
+    part_samples: int  # samples between resume points of a bank shard
     top_p: float
 
 
@@ -114,6 +115,7 @@ class GrpoConfig:
     micro_batch: int  # sequences per forward pass
     checkpoint_every: int
     log_samples_every: int
+    allow_empty: bool  # go on although every group was dead
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 from spct.artifact import BrokenArtifact
 from spct.judge.predicate import correct
 from spct.records import Item, Label, Sample, write_bank, write_items
-from spct.scaling import curves
+from spct.scaling import comparisons, curves
 from spct.scaling.banks import BankError
 from spct.schema import ScalingConfig
 
@@ -199,6 +199,33 @@ def test_comparisons(two_seeds: Any) -> None:
     assert float(rise["difference"]) == pytest.approx(ends[0] - ends[1], abs=1e-5)
     oracle = pick(pairs, name="oracle - plain @8, grpo/m", benchmark="toy_pairs")[0]
     assert float(oracle["difference"]) > 0
+
+
+def test_comparisons_without_k_1(two_seeds: Any, tmp_path: Path) -> None:
+    """Greedy decoding counts as one sample, but is no vote: it must not set the fewest votes."""
+    _, paths, _, _ = two_seeds
+    measured = curves.measure(replace(CFG.scaling, ks=[2, 8]), 0, **paths)
+    names = {pair.name for pair in comparisons.pairs(measured)}
+    assert {"rft - base @2, m", "@8 - @2, grpo/m", "l - m, base @2"} <= names
+    assert not any("@1" in name for name in names)
+
+
+def test_guided_base_against_plain_grpo(tmp_path: Path) -> None:
+    """The question whether guidance replaces RL, and a bank with fewer samples than the others."""
+    paths, items = make_run(tmp_path), make_items(0)
+    for size, n, meta in (("m", 8, True), ("l", 4, False)):
+        for shard in (0, 1):
+            place = tmp_path / f"seed0/judge/base-{size}/{shard}.parquet"
+            paths["banks"].remove(place)
+        rows, place = make_bank(items, 0.3, meta=meta, n=n), tmp_path / f"base-{size}.parquet"
+        extra = {"seed": 0, "policy": "base", "size": size, "params": {"m": 1000, "l": 4000}[size]}
+        write_bank(place, rows, **extra, **({"metarm_params": 50} if meta else {}))
+        paths["banks"].append(place)
+    measured = curves.measure(CFG.scaling, 0, **paths)
+    found = {pair.name: pair for pair in comparisons.pairs(measured)}
+    pair = found["base + meta - grpo @8, m"]
+    assert (str(pair.a), str(pair.b)) == ("base/m meta_voting@8", "grpo/m voting@8")
+    assert "@4 - @1, base/l" in found and "grpo + meta - grpo @8, m" not in found
 
 
 def test_same_bytes_again_in_any_order_of_banks(two_seeds: Any, tmp_path: Path) -> None:

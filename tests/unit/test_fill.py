@@ -14,7 +14,6 @@ from spct import artifact, lm
 from spct.config import Slice
 from spct.judge.task import Judge, Task, tasks
 from spct.records import Item, Sample, read_bank, write_items
-from spct.sampling import fill as filling
 from spct.sampling import stages
 from spct.sampling.fill import fill, roll_out, shard_of
 from spct.sampling.native import NativeSampler
@@ -59,7 +58,9 @@ def filler(
     talker: lm.LM, judge: Judge, items: list[Item], sampler_config: SamplerConfig,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Filler:  # fmt: skip
-    filler = Filler(talker, judge, replace(sampler_config, max_new_tokens=10), items)
+    filler = Filler(
+        talker, judge, replace(sampler_config, max_new_tokens=10, part_samples=6), items
+    )
     plain = NativeSampler.sample
 
     def counted(self: NativeSampler, requests: list) -> list:
@@ -70,7 +71,6 @@ def filler(
         return plain(self, requests)
 
     monkeypatch.setattr(NativeSampler, "sample", counted)
-    monkeypatch.setattr(filling, "PART_TASKS", 6)
     return filler
 
 
@@ -132,8 +132,7 @@ def test_the_size_of_parts_and_batches_changes_no_text(
         return [(r.key, r.seed, r.order, r.text, r.scores) for r in read_bank(out)]
 
     filler(tmp_path / "a.parquet")
-    monkeypatch.setattr(filling, "PART_TASKS", 1000)
-    filler.config = replace(filler.config, batch_size=3)
+    filler.config = replace(filler.config, batch_size=3, part_samples=1000)
     filler(tmp_path / "b.parquet")
     assert facts(tmp_path / "a.parquet") == facts(tmp_path / "b.parquet")
 

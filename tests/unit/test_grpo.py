@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from spct import artifact, lm
 from spct.config import Slice
+from spct.errors import StageStopped
 from spct.grpo import train as grpo
 from spct.grpo.advantage import advantages, dead
 from spct.grpo.loss import kl_k3, objective, sequence_mean
@@ -22,14 +24,14 @@ from spct.judge.task import Judge
 from spct.records import Item, write_items
 from spct.sampling.native import NativeSampler
 from spct.schema import GrpoConfig, OptimConfig, SamplerConfig
-from spct.training.batching import Example, collate, completion_logprobs
+from spct.training.batching import Batch, Example, collate, completion_logprobs
 from spct.training.optim import Optimizer
 
 CONFIG = GrpoConfig(
     lr=1e-3, steps=4, prompts_per_step=3, group_size=4, kl_coef=0.08, clip=0.2,
     updates_per_rollout=1, temperature=1.0, std="population", std_eps=0.0, weight_decay=0.0,
     warmup_steps=0, final_lr=1.0, max_grad_norm=1.0, micro_batch=8, checkpoint_every=1,
-    log_samples_every=2,
+    log_samples_every=2, allow_empty=True,
 )  # fmt: skip
 
 # ---- advantages --------------------------------------------------------------------------------
@@ -312,6 +314,7 @@ def test_rewards_and_long_prompts(
 OVERRIDES = [
     "grpo.steps=4", "grpo.prompts_per_step=4", "grpo.checkpoint_every=1", "grpo.lr=3e-3",
     "grpo.log_samples_every=2", "grpo.warmup_steps=1", "grpo.micro_batch=8",
+    "grpo.allow_empty=true",
 ]  # fmt: skip
 
 
@@ -448,3 +451,30 @@ def test_nan_stops_the_stage(
     with pytest.raises(FloatingPointError, match="grpo: loss is nan"):
         train("out")
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_learned_stops_with_the_counts(train: Callable[..., Path]) -> None:
+    with pytest.raises(StageStopped, match="all 6 groups were dead, 0% of them solved"):
+        train("dead", "sampler.max_prompt_tokens=2", "grpo.steps=2", "grpo.prompts_per_step=3",
+              "grpo.allow_empty=false")  # fmt: skip
+
+
+def test_the_rollouts_temperature_is_the_log_probs(
+    talker: lm.LM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    plain = completion_logprobs
+
+    def watched(model: nn.Module, batch: Batch, temperature: float = 1.0) -> Tensor:
+        seen.append(temperature)
+        return plain(model, batch, temperature)
+
+    monkeypatch.setattr("spct.grpo.update.completion_logprobs", watched)
+    config = replace(CONFIG, temperature=0.7, updates_per_rollout=2)
+    model = copy.deepcopy(talker.model)
+    update(
+        model, talker.model, [Example((4, 5), (6, 1)), Example((4, 5), (7, 1))],
+        torch.tensor([1.0, -1.0]), Optimizer(model, grpo._optim(config), 2), config,
+        first_step=0, pad=0, device=torch.device("cpu"),
+    )  # fmt: skip
+    assert seen == [0.7, 0.7, 0.7]  # the reference once, the policy at each update

@@ -22,7 +22,7 @@ from spct.metarm import model as metarm
 from spct.metarm import score
 from spct.metarm import train as fitting
 from spct.metarm.auc import auc, within_items
-from spct.metarm.data import Labelled, encode, labelled, margin, margin_weights, split
+from spct.metarm.data import Encoder, Labelled, labelled, margin, margin_weights, split
 from spct.records import Item, Sample, read_bank, write_bank, write_items
 from spct.training.batching import Example, collate
 
@@ -262,12 +262,12 @@ def test_scoring_fills_readable_rows_and_nothing_else(
     score.run(cfg, 3, items=inputs["items"], bank=inputs["one"], metarm=fitted, out=out)
     before, after = list(read_bank(inputs["one"])), list(read_bank(out))
     ours = metarm.load(cfg.model, fitted)
-    by_id = {i.id: i for i in make_items("pair", 24) + make_items("single", 8)}
+    encode = Encoder(ours.text, judge, make_items("pair", 24) + make_items("single", 8))
     for old, new in zip(before, after, strict=True):
         assert (new.meta_score is not None) == (old.scores is not None)
         assert asdict(replace(new, meta_score=None)) == asdict(old)
         if new.meta_score is not None:
-            example = encode(ours.text, judge, by_id[old.item_id], old)
+            example = encode(old)
             alone = ours.logits(collate([example], ours.text.pad))
             assert new.meta_score == pytest.approx(float(alone), abs=1e-5)
     assert len({row.meta_score for row in after}) > 10
@@ -295,5 +295,5 @@ def test_hinted_rows_are_scored_without_their_hint(
 ) -> None:
     item = make_items("pair", 1)[0]
     row = next(r for r in read_bank(inputs["two"]) if r.item_id == item.id and r.kind == "hinted")
-    text = talker.tokenizer.decode(encode(talker, judge, item, row).prompt)
+    text = talker.tokenizer.decode(Encoder(talker, judge, [item])(row).prompt)
     assert "Hint" not in text and text.endswith("Answer:")

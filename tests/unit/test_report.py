@@ -11,9 +11,12 @@ import pytest
 
 from spct import artifact
 from spct.report import build
+from spct.report.headline import control_differences, headline_block
 from spct.scaling import comparisons, curves
-from spct.scaling.plot import by_policy, by_size, draw, spread
-from spct.scaling.table import read_rows, sizes
+from spct.scaling.labels import spread
+from spct.scaling.lines import by_policy, by_size
+from spct.scaling.plot import draw
+from spct.scaling.table import main_size, read_rows, sizes
 from spct.schema import ReportConfig, ScalingConfig
 from spct.tracking import MetricsLog
 
@@ -34,6 +37,14 @@ def point(policy: str, size: str, method: str, k: int, seed: str, level: float) 
     }
 
 
+def pair(name: str, a: str, b: str, difference: float) -> dict[str, Any]:
+    return {
+        **{"run": "t", "name": name, "benchmark": "toy_pairs", "a": a, "b": b},
+        **{"k": int(a[-1]), "difference": difference, "low": difference - 0.02},
+        **{"high": difference + 0.02, "p_holm": 0.02, "seeds_positive": "2/2", "items": 80},
+    }
+
+
 def make_run(root: Path, n_seeds: int = 2) -> dict[str, Any]:
     """Tables, a ledger and a training log, as the stages leave them."""
     rows = []
@@ -42,7 +53,7 @@ def make_run(root: Path, n_seeds: int = 2) -> dict[str, Any]:
         for place, (policy, size) in enumerate(
             [("base", "s"), ("base", "m"), ("rft", "s"), ("rft", "m"), ("grpo", "m")]
         ):
-            for method in METHODS if policy == "grpo" else METHODS[:1]:
+            for method in METHODS if size == "m" and policy != "rft" else METHODS[:1]:
                 for k in (1, 2, 4):
                     for seed in labels:
                         level = 0.5 + 0.04 * place + 0.03 * k
@@ -56,12 +67,14 @@ def make_run(root: Path, n_seeds: int = 2) -> dict[str, Any]:
         {**point("none", "none", "first", 0, s, 0.5), "benchmark": "toy_pairs"} for s in labels
     ]
     artifact.write_csv(root / "curves.csv", curves.COLUMNS, rows)
-    pair = {
-        **{"run": "t", "name": "rft - base @1, m", "benchmark": "toy_pairs", "a": "a", "b": "b"},
-        **{"k": 1, "difference": 0.031, "low": 0.01, "high": 0.05, "p_holm": 0.02},
-        **{"seeds_positive": "2/2", "items": 80},
-    }
-    artifact.write_csv(root / "comparisons.csv", comparisons.COLUMNS, [pair])
+    pairs = [
+        pair("rft - base @1, m", "rft/m voting@1", "base/m voting@1", 0.031),
+        pair("@4 - @1, grpo/m", "grpo/m voting@4", "grpo/m voting@1", 0.09),
+        pair("meta - plain @4, grpo/m", "grpo/m meta_voting@4", "grpo/m voting@4", 0.044),
+        pair("meta - random @4, grpo/m", "grpo/m meta_voting@4", "grpo/m random_voting@4", 0.057),
+        pair("base + meta - grpo @4, m", "base/m meta_voting@4", "grpo/m voting@4", -0.023),
+    ]
+    artifact.write_csv(root / "comparisons.csv", comparisons.COLUMNS, pairs)
     ledger = root / "results/t/seed0/select/m/ledger.json"
     artifact.write_ledger(ledger, total=9, kept=0, rejected={"wrong": 5, "<b>easy</b>": 4})
     log = MetricsLog(root / "results/t/seed0/metarm/m/metrics.jsonl")
@@ -78,9 +91,14 @@ def make_run(root: Path, n_seeds: int = 2) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report; its tables lie two folders up."""
     root = tmp_path_factory.mktemp("report")
     build.run(CFG, 0, **make_run(root), run="t", out=root / "reports/t")
     return root / "reports/t"
+
+
+def tables(built: Path) -> tuple[list[Any], list[Any]]:
+    return read_rows(built / "../../curves.csv"), read_rows(built / "../../comparisons.csv")
 
 
 def test_the_page_holds_what_a_reader_needs(built: Path) -> None:
@@ -96,6 +114,9 @@ def test_the_page_holds_what_a_reader_needs(built: Path) -> None:
         "wrong 5",
         "auc 0.7125",
         "subsets: 10",
+        "Guided votes of base against plain votes of GRPO, both at k = 4: -2.3 points",
+        "meta − random half",
+        "Samples without scores leave a vote",
     ):
         assert text in page, text
     assert page.count("<svg") == 2
@@ -113,7 +134,7 @@ def test_content_is_escaped_and_nothing_is_fetched(built: Path) -> None:
 
 
 def test_same_rows_give_the_same_bytes(built: Path, tmp_path: Path) -> None:
-    rows = read_rows(built / "curves.csv")
+    rows, _ = tables(built)
     draw(rows, tmp_path / "a.svg", tmp_path / "a.png", level=0.9)
     assert (tmp_path / "a.svg").read_bytes() == (built / "scaling.svg").read_bytes()
     assert (tmp_path / "a.png").read_bytes() == (built / "scaling.png").read_bytes()
@@ -139,11 +160,77 @@ def test_what_is_missing_or_empty_is_said(tmp_path: Path) -> None:
 
 
 def test_curves_on_the_figure(built: Path) -> None:
-    rows = [r for r in read_rows(built / "curves.csv") if r["seed"] == "all"]
+    rows = [row for row in tables(built)[0] if row["seed"] == "all"]
     pairs = [row for row in rows if row["benchmark"] == "toy_pairs"]
-    assert [line.label for line in by_policy(pairs)] == ["base", "RFT", "GRPO", "GRPO + meta RM"]
-    assert [line.label for line in by_size(pairs)] == ["RFT s", "RFT m"]
+    lines = by_policy(pairs)
+    names = ["base", "RFT", "GRPO", "base + meta RM", "GRPO + meta RM"]
+    assert [line.label for line in lines] == names
+    colors = {line.label: line.color for line in lines}
+    assert colors["base"] == colors["base + meta RM"] != colors["GRPO + meta RM"]
+    assert [line.guided for line in lines] == [False] * 3 + [True] * 2
+    assert [line.label for line in by_size(pairs)] == ["RFT s", "RFT m", "GRPO m"]
+    everywhere = [*pairs, *[{**row, "size": "s"} for row in pairs if row["policy"] == "grpo"]]
+    assert [line.label for line in by_size(everywhere)] == ["GRPO s", "GRPO m"]
     assert sizes(rows) == ["s", "m"]
+
+
+def test_main_size(built: Path) -> None:
+    """Guided votes decide; without any, policies, then samples, then the bigger model."""
+    rows, _ = tables(built)
+    twins = [{**row, "size": "s"} for row in rows if row["policy"] == "grpo"]
+    sided = [row for row in [*rows, *twins] if row["size"] == "m" or row["method"] == "voting"]
+    assert main_size(sided) == main_size(sided[::-1]) == "m"
+    without = [row for row in rows if row["method"] == "voting"]
+    assert main_size(without) == "m"
+    tied = [row for row in without if row["policy"] != "grpo"]
+    assert main_size(tied) == main_size(tied[::-1]) == "m"
+    assert main_size([row for row in tied if row["size"] == "s" or row["k"] < 4]) == "s"
+    assert main_size([]) == ""
+
+
+def test_headline_block(built: Path) -> None:
+    block = headline_block(*tables(built))
+    assert (block["benchmark"], block["size"], block["few"], block["many"]) == (
+        "toy_pairs", "m", 1, 4,
+    )  # fmt: skip
+    base, rft, grpo = block["lines"]
+    assert grpo["few"]["accuracy"] == pytest.approx(0.69)
+    assert grpo["many"]["accuracy"] == pytest.approx(0.78)
+    assert grpo["gain"]["difference"] == pytest.approx(0.09)
+    assert grpo["added"]["difference"] == pytest.approx(0.044)
+    assert base["over_grpo"]["difference"] == pytest.approx(-0.023)
+    assert rft["guided"] is rft["added"] is grpo["over_grpo"] is None
+
+
+def test_control_differences(built: Path) -> None:
+    table = control_differences(tables(built)[1])
+    assert table["k"] == 4 and len(table["lines"]) == 1
+    (line,) = table["lines"]
+    assert (line["benchmark"], line["policy"]) == ("toy_pairs", "GRPO m")
+    plain, margin, half = line["cells"]
+    assert margin is None and half["difference"] == pytest.approx(0.057)
+    assert plain["difference"] == pytest.approx(0.044)
+
+
+def test_no_meta_rm_no_columns_for_it(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    plain = [row for row in read_rows(paths["curves"]) if row["method"] in ("voting", "greedy")]
+    artifact.write_csv(paths["curves"], curves.COLUMNS, plain)
+    artifact.write_csv(paths["comparisons"], comparisons.COLUMNS, [])
+    build.run(CFG, 0, **paths, run="t", out=tmp_path / "r")
+    page = (tmp_path / "r/report.html").read_text()
+    assert "gain from voting" in page and "meta RM" not in page
+
+
+def test_tables_that_differ_from_their_manifest(tmp_path: Path) -> None:
+    curves_csv = make_run(tmp_path)["curves"]
+    curves_csv.write_text(curves_csv.read_text().replace("0.57", "0.97"))
+    message = r"curves\.csv differs from its manifest.*delete .*curves\.csv and run the curves"
+    with pytest.raises(artifact.BrokenArtifact, match=message):
+        read_rows(curves_csv)
+    curves_csv.with_name("curves.csv.manifest.json").unlink()
+    with pytest.raises(artifact.BrokenArtifact, match=r"curves\.csv\.manifest\.json is missing"):
+        read_rows(curves_csv)
 
 
 def test_place_of_files() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from spct import artifact, lm
 from spct.config import Slice
-from spct.data.general import write_general
+from spct.data.general import read_general, write_general
 from spct.errors import StageStopped
 from spct.judge.task import Judge, tasks
 from spct.records import Item, Sample, write_bank, write_items
@@ -116,11 +116,22 @@ def test_the_stage_learns_and_writes_a_folder(
     assert not (tmp_path / "one.state").exists()
 
 
-def test_nothing_kept_stops(
+def test_nothing_kept_leaves_the_general_text(
+    slice_of: Callable[..., Slice], inputs: dict[str, Path], talker: lm.LM, judge: Judge
+) -> None:
+    inputs["rows"].unlink()
+    write_bank(inputs["rows"], [])
+    data = rft.examples(talker, judge, **inputs, general_share=0.3, seed=1)
+    assert len(data) == len(read_general(inputs["general"])) > 0
+
+
+def test_nothing_at_all_stops(
     slice_of: Callable[..., Slice], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
     inputs["rows"].unlink()
     write_bank(inputs["rows"], [])
+    inputs["general"].unlink()
+    write_general(inputs["general"], [])
     with pytest.raises(StageStopped, match=r"rft: .*rows\.parquet has no kept trajectories"):
         rft.run(slice_of("rft"), 3, **inputs, out=tmp_path / "out")
 

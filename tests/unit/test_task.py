@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from spct.grpo.rollout import reward as of
 from spct.judge.parse import Outcome
 from spct.judge.task import Judge, Reading, Task, tasks
 from spct.records import Item, Label
@@ -43,12 +44,11 @@ def test_scores_come_back_in_the_original_order(judge: Judge, order: tuple[int, 
 
 def test_rewards(judge: Judge) -> None:
     def reward(text: str) -> float:
-        return judge.read(item_of(2, Label("best", 1)), [1, 0], text, "stop").reward
+        return of(judge.read(item_of(2, Label("best", 1)), [1, 0], text, "stop").correct)
 
     assert reward(r"\boxed{9, 2}") == 1.0
     assert reward(r"\boxed{2, 9}") == reward(r"\boxed{5, 5}") == reward("nothing") == -1.0
     assert reward(r"\boxed{11, 2}") == reward(r"\boxed{9}") == -1.0
-    assert Reading(Outcome.ok, [3], None).reward == -1.0
 
 
 def test_a_verdict_is_right_or_wrong_and_a_rating_neither(judge: Judge) -> None:

@@ -134,8 +134,8 @@ def run_and_kill(clone: Clone, stage: str, ready: Callable[[], bool]) -> None:
 def disturbed(undisturbed: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which a sampler and GRPO were killed before ``smoke`` was finished."""
     clone = clone_to(tmp_path_factory.mktemp("disturbed"), weights=True)
-    parts = clone.root / SEED / "rollout/toy_s/0.parquet.parts/identity.json"
-    run_and_kill(clone, "rollout", parts.exists)
+    part = clone.root / SEED / "rollout/toy_s/0.parquet.parts/0.parquet"
+    run_and_kill(clone, "rollout", part.exists)
     assert not (clone.root / SEED / "rollout/toy_s/0.parquet").exists()
     state = clone.root / SEED / "grpo/toy_s.state/state.pt"
     run_and_kill(clone, "grpo", state.exists)
@@ -150,6 +150,11 @@ def test_a_killed_run_ends_with_the_hashes_of_an_undisturbed_one(
     assert hashes(disturbed.root) == hashes(undisturbed.root)
     curves = "results/smoke/curves.csv"
     assert (disturbed.root / curves).read_text() == (undisturbed.root / curves).read_text()
+
+
+def test_the_sampler_went_on_from_its_parts(disturbed: Clone) -> None:
+    log = (disturbed.root / "logs/smoke/seed0/rollout/toy_s/0.log").read_text()
+    assert "part 0 stands" in log
 
 
 def test_grpo_went_on_from_its_checkpoint(disturbed: Clone) -> None:

@@ -10,7 +10,7 @@ from spct.config import Slice
 from spct.data import toy
 from spct.data.drills import DRILLS
 from spct.data.general import write_general
-from spct.errors import StageStopped
+from spct.errors import ConfigError, StageStopped
 from spct.records import Item, write_items
 from spct.schema import DataConfig
 
@@ -26,6 +26,7 @@ class _Drawer:
         self.seed = seed
         self.seen: set[tuple[str, frozenset[str]]] = set()
         self.repeats: Counter[str] = Counter()
+        self.drawn = 0
 
     def draw(self, dataset: str, kind: str, count: int) -> list[Item]:
         items: list[Item] = []
@@ -34,6 +35,7 @@ class _Drawer:
             rng = seeds.rng(self.seed, "prepare", dataset, kind, attempt)
             item = toy.make_item(rng, kind, dataset, f"{dataset}/{kind}-{len(items):05d}")
             attempt += 1
+            self.drawn += 1
             if toy.fingerprint(item) in self.seen:
                 self.repeats[dataset] += 1
                 if self.repeats[dataset] > MAX_REPEATS:
@@ -60,13 +62,15 @@ def train_counts(config: DataConfig) -> dict[str, int]:
 
 def _check(config: DataConfig) -> None:
     if config.world != "v1":
-        raise ValueError(f"data.world is {config.world!r}; known: v1")
+        raise ConfigError(f"data.world is {config.world!r}; known: v1")
     for kind in config.train_mix:
         if kind not in TRAIN_KINDS:
-            raise ValueError(f"data.train_mix: {kind!r} is not one of {', '.join(TRAIN_KINDS)}")
+            raise ConfigError(f"data.train_mix: {kind!r} is not one of {', '.join(TRAIN_KINDS)}")
     for name in config.benchmarks:
         if name not in toy.BENCHMARKS:
-            raise ValueError(f"data.benchmarks: {name!r} is not one of {', '.join(toy.BENCHMARKS)}")
+            raise ConfigError(
+                f"data.benchmarks: {name!r} is not one of {', '.join(toy.BENCHMARKS)}"
+            )
 
 
 def run(
@@ -100,6 +104,4 @@ def run(
     write_general(out_general, general, stage="prepare", seed=seed)
     kept = len(bench) + len(train)
     repeats = {f"repeat_{name}": n for name, n in sorted(drawer.repeats.items())}
-    artifact.write_ledger(
-        out_ledger, total=kept + sum(repeats.values()), kept=kept, rejected=repeats
-    )
+    artifact.write_ledger(out_ledger, total=drawer.drawn, kept=kept, rejected=repeats)

@@ -1,1 +1,1 @@
-"""Online GRPO on rule-based rewards (paper §3.2)."""
+"""Online GRPO on rule-based rewards."""

@@ -62,6 +62,11 @@ def _tokens(completion: Completion, eos: int) -> tuple[int, ...]:
     return (*completion.ids, eos) if completion.finish == "stop" else completion.ids
 
 
+def reward(correct: bool | None) -> float:
+    """+1 if correct, else -1, unreadable outputs included (paper Eq. 11; no format reward)."""
+    return 1.0 if correct else -1.0
+
+
 def items_of_step(items: Sequence[Item], step: int, count: int, seed: int) -> list[Item]:
     """The ``count`` items of a step: seeded epochs end to end, a function of the step alone."""
     chosen = []
@@ -108,7 +113,7 @@ def sample_step(
     tasks: Sequence[Task],
     group_size: int,
 ) -> Group:
-    """Roll out every task and reward it: +1 if correct, else -1, unreadable outputs included."""
+    """Roll out every task and reward it."""
     rollouts = roll_out(lm, sampler, sampler_config, judge, tasks)
-    rewards = torch.tensor([1.0 if rollout.row.correct else -1.0 for rollout in rollouts])
+    rewards = torch.tensor([reward(rollout.row.correct) for rollout in rollouts])
     return Group(rollouts, rewards.reshape(-1, group_size))

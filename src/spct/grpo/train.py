@@ -1,4 +1,4 @@
-"""Online GRPO with rule-based rewards (paper §3.2): roll out, reward, update; resumable.
+"""Online GRPO with rule-based rewards: roll out, reward, update; resumable.
 
 What is left out on purpose: no format reward, no value model, no old-policy pass for a single
 update, no entropy bonus. A group shares one order of the responses, hence one prompt.
@@ -18,15 +18,16 @@ import torch
 
 from spct import artifact, lm
 from spct.config import Slice
+from spct.errors import StageStopped
 from spct.grpo.advantage import advantages
-from spct.grpo.rollout import Group, items_of_step, sample_step, tasks_of_step
+from spct.grpo.rollout import Group, items_of_step, reward, sample_step, tasks_of_step
 from spct.grpo.update import update
 from spct.judge.task import Judge
 from spct.progress import Progress
 from spct.records import Item, read_items
 from spct.sampling.base import build
 from spct.schema import GrpoConfig, OptimConfig
-from spct.tracking import MetricsLog
+from spct.tracking import MetricsLog, read_metrics
 from spct.training.checkpoint import Checkpoint
 from spct.training.optim import Optimizer
 
@@ -104,7 +105,7 @@ def _shown(group: Group, step: int) -> list[dict[str, Any]]:
             "output": rollout.row.text,
             "scores": rollout.row.scores,
             "label": rollout.task.item.label.value,
-            "reward": 1.0 if rollout.row.correct else -1.0,
+            "reward": reward(rollout.row.correct),
         }
         for rollout in group.rollouts[:SAMPLES_SHOWN]
     ]
@@ -121,7 +122,8 @@ def run(cfg: Slice, seed: int, *, items: Path, out: Path, init: str = "") -> Non
     identity = {
         "stage": "grpo",
         "seed": seed,
-        "model": model.hash,
+        "model": [model.hash, asdict(cfg.model)],
+        "template": trainer.judge.template.hash,
         "items": artifact.content_hash(items),
         "cfg": slices,
     }
@@ -149,8 +151,22 @@ def run(cfg: Slice, seed: int, *, items: Path, out: Path, init: str = "") -> Non
                     optimizer=trainer.optimizer.state_dict(),
                     samples=json.dumps(samples),
                 )
+    if not config.allow_empty:
+        _check_live(log, config)
     _finish(out, cfg, seed, trainer, log, samples)
     checkpoint.clear()
+
+
+def _check_live(log: MetricsLog, config: GrpoConfig) -> None:
+    """Raise ``StageStopped`` if no step had a group with both rewards: nothing was learned."""
+    steps = read_metrics(log.path)
+    if all(step["dead_groups"] == 1 for step in steps):
+        solved = sum(step["solved_groups"] for step in steps) / max(1, len(steps))
+        groups = len(steps) * config.prompts_per_step
+        raise StageStopped(
+            f"grpo: all {groups} groups were dead, {solved:.0%} of them solved; "
+            "train on other items, or set grpo.allow_empty=true"
+        )
 
 
 def _finish(

@@ -29,20 +29,21 @@ def _micro_batches(
     examples: Sequence[Example],
     advantages: Tensor,
     reference: nn.Module | None,
-    size: int,
+    config: GrpoConfig,
     pad: int,
     device: torch.device,
 ) -> list[_Micro]:
     """Sequences of similar length together; reference log-probs once, without gradients."""
     ranked = sorted(range(len(examples)), key=lambda i: (len(examples[i]), i))
     result = []
+    size = config.micro_batch
     for start in range(0, len(ranked), size):
         chosen = ranked[start : start + size]
         batch = collate([examples[i] for i in chosen], pad, device)
         frozen = None
         if reference is not None:
             with torch.no_grad():
-                frozen = completion_logprobs(reference, batch)
+                frozen = completion_logprobs(reference, batch, config.temperature)
         sequence = torch.repeat_interleave(
             torch.arange(len(chosen), device=device), torch.tensor(batch.lengths, device=device)
         )
@@ -64,17 +65,18 @@ def update(
 ) -> dict[str, float]:
     """``updates_per_rollout`` optimiser steps on all sequences; returns loss, KL, clip share, norm.
 
-    ``advantages`` [S] one per example. The log-probs of the first update are the old ones, so a
+    ``advantages`` [S] one per example. Log-probs are of the distribution sampled from, at the
+    rollouts' temperature. The log-probs of the first update are the old ones, so a
     single update needs no pass of its own for them. Raises ``FloatingPointError`` on a loss or
     gradient that is not finite.
     """
-    micros = _micro_batches(examples, advantages, reference, config.micro_batch, pad, device)
+    micros = _micro_batches(examples, advantages, reference, config, pad, device)
     count = len(examples)
     totals: dict[str, float] = {}
     for number in range(config.updates_per_rollout):
         totals = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0}
         for micro in micros:
-            logprobs = completion_logprobs(policy, micro.batch)
+            logprobs = completion_logprobs(policy, micro.batch, config.temperature)
             if micro.old is None:
                 micro.old = logprobs.detach()
             terms = objective(

@@ -16,11 +16,11 @@ from typing import Any
 import jinja2
 import jinja2.sandbox
 
+from spct.errors import ConfigError
 from spct.judge.neutralise import neutralise
 from spct.records import Item
 
 FOLDER = Path(__file__).parent / "templates"
-OUTPUTS = ("scores", "verdict", "index", "critique")
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,23 @@ def _compiled(text: str) -> jinja2.Template:
     return environment.from_string(text)
 
 
+def path(name: str) -> Path:
+    """The template of that file name in ``judge/templates`` if there is one, else that path."""
+    return FOLDER / name if (FOLDER / name).is_file() else Path(name)
+
+
 @cache
 def load(name: str) -> Template:
     """The template of that file name in ``judge/templates``, or at that path.
 
-    Raises ``FileNotFoundError`` naming both places, ``ValueError`` if it declares no delimiters.
+    Raises ``FileNotFoundError`` naming both places, ``ConfigError`` if it declares no delimiters.
     """
-    path = FOLDER / name if (FOLDER / name).is_file() else Path(name)
-    if not path.is_file():
+    file = path(name)
+    if not file.is_file():
         raise FileNotFoundError(
-            f"judge.template: no file {name} in {FOLDER} nor at {path.resolve()}"
+            f"judge.template: no file {name} in {FOLDER} nor at {file.resolve()}"
         )
-    text = path.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     probe = {"messages": [{"role": "user", "content": ""}], "responses": [""]}
     blanks = dict.fromkeys(("reference", "given", "hint"))
     module = _compiled(text).make_module(
@@ -68,7 +73,7 @@ def load(name: str) -> Template:
     )
     delimiters = tuple(getattr(module, "delimiters", ()))
     if not delimiters:
-        raise ValueError(f"{path}: a template must start with {{% set delimiters = [...] %}}")
+        raise ConfigError(f"{file}: a template must start with {{% set delimiters = [...] %}}")
     return Template(name, text, delimiters, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 

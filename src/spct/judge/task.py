@@ -71,11 +71,6 @@ class Reading:
     scores: list[int] | None
     correct: bool | None
 
-    @property
-    def reward(self) -> float:
-        """+1 if correct, else -1, unreadable outputs included (paper Eq. 11; no format reward)."""
-        return 1.0 if self.correct else -1.0
-
 
 @dataclass(frozen=True)
 class Task:
@@ -139,15 +134,19 @@ def tasks(
 ) -> list[Task]:
     """``count`` judgements of one item; order and seed depend on (seed, kind, item, sample)."""
     result = []
+    prompts_by_order: dict[tuple[int, ...], str] = {}
     for sample in range(count):
         order = display_order(judge.config.order, derive(seed, kind), item.id, sample, item.n)
+        shown = tuple(order)
+        if shown not in prompts_by_order:
+            prompts_by_order[shown] = judge.prompt(item, order, hint(item))
         result.append(
             Task(
                 item,
                 kind,
                 sample,
                 order,
-                judge.prompt(item, order, hint(item)),
+                prompts_by_order[shown],
                 derive(seed, kind, item.id, sample),
                 temperature,
             )

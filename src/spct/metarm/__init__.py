@@ -1,1 +1,1 @@
-"""The meta reward model: one logit per judgement, is it right? (paper §4.2)."""
+"""The meta reward model: one logit per judgement, is it right?."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from spct import seeds
@@ -31,16 +32,30 @@ def margin(scores: Sequence[int]) -> float:
     return float(ranked[0] - ranked[1]) if len(ranked) > 1 else 0.0
 
 
-def encode(text: LM, judge: Judge, item: Item, row: Sample) -> Example:
-    """Prompt as the judge saw it (without a hint) and its whole output."""
-    return text.example(judge.prompt(item, row.order), row.text)
+class Encoder:
+    """Token ids of judgements: the prompt as the judge saw it, without a hint, and its output.
+
+    Rows of one item mostly share a prompt, so the last few prompts are kept.
+    """
+
+    def __init__(self, text: LM, judge: Judge, items: Iterable[Item]) -> None:
+        self.text, self.judge = text, judge
+        self.items = {item.id: item for item in items}
+        self.prompt = lru_cache(maxsize=256)(self._prompt)
+
+    def __call__(self, row: Sample) -> Example:
+        prompt = self.prompt(row.item_id, tuple(row.order))
+        return Example(prompt, self.text.encode_completion(row.text))
+
+    def _prompt(self, item_id: str, order: tuple[int, ...]) -> tuple[int, ...]:
+        return self.text.encode_prompt(self.judge.prompt(self.items[item_id], list(order)))
 
 
 def labelled(
     text: LM, judge: Judge, items: Path, banks: Iterable[Path]
 ) -> tuple[list[Labelled], dict[str, int]]:
     """Examples and a count of the rows left out by reason (hinted, unreadable, no truth)."""
-    by_id = {item.id: item for item in read_items(items)}
+    encode = Encoder(text, judge, read_items(items))
     skipped: Counter[str] = Counter()
     kept = []
     for row in (row for path in banks for row in read_bank(path)):
@@ -51,7 +66,7 @@ def labelled(
         elif row.correct is None:
             skipped["no_truth"] += 1
         else:
-            example = encode(text, judge, by_id[row.item_id], row)
+            example = encode(row)
             kept.append(
                 Labelled(row.item_id, len(row.scores), example, row.correct, margin(row.scores))
             )

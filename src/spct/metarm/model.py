@@ -65,6 +65,6 @@ def load(config: ModelConfig, init: str | Path = "") -> MetaRM:
     if "score.weight" in report["missing_keys"]:
         torch.nn.init.zeros_(model.score.weight)
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, **lm.options(config))
-    text = lm.LM(model, tokenizer, lm.model_hash(source))
+    text = lm.LM(model, tokenizer, lm.model_hash(source, config.revision))
     model.config.pad_token_id = text.pad
     return MetaRM(model.to(lm.device()).eval(), text)

@@ -8,7 +8,7 @@ from pathlib import Path
 from spct import artifact, lm
 from spct.config import Slice
 from spct.judge.task import Judge
-from spct.metarm.data import encode
+from spct.metarm.data import Encoder
 from spct.metarm.model import load
 from spct.progress import Progress
 from spct.records import read_bank, read_items, write_bank
@@ -19,10 +19,10 @@ def run(cfg: Slice, seed: int, *, items: Path, bank: Path, metarm: Path, out: Pa
     """Score every row with scores; unreadable rows keep ``meta_score`` empty."""
     judge_model = load(cfg.model, metarm)
     judge = Judge.build(cfg.judge, judge_model.text.tokenizer.all_special_tokens)
-    by_id = {item.id: item for item in read_items(items)}
+    encode = Encoder(judge_model.text, judge, read_items(items))
     rows = list(read_bank(bank))
     places = [i for i, row in enumerate(rows) if row.scores is not None]
-    examples = [encode(judge_model.text, judge, by_id[rows[i].item_id], rows[i]) for i in places]
+    examples = [encode(rows[i]) for i in places]
     with Progress(f"score {cfg.model.name}", len(examples), unit="judgements") as bar:
         for batch in by_tokens([len(e) for e in examples], cfg.metarm.batch_tokens, "score"):
             chosen = [examples[i] for i in batch]

@@ -1,4 +1,4 @@
-"""Fits the meta RM: a binary classifier of judgements with BCE (paper §4.2), from the base."""
+"""Fits the meta RM: a binary classifier of judgements with BCE, from the base."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from spct import artifact, lm, seeds
 from spct.config import Slice
 from spct.errors import StageStopped
+from spct.judge import prompts
 from spct.judge.task import Judge
 from spct.metarm import model as metarm
 from spct.metarm.auc import auc, within_items
@@ -100,7 +101,8 @@ def _identity(
     return {
         "stage": "metarm",
         "seed": seed,
-        "model": judge_model.text.hash,
+        "model": [judge_model.text.hash, asdict(cfg.model)],
+        "template": prompts.load(cfg.judge.template).hash,
         "inputs": [artifact.content_hash(path) for path in inputs],
         "cfg": [asdict(cfg.metarm), asdict(cfg.judge)],
     }

@@ -13,11 +13,14 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from spct import __version__, artifact
+from spct import __version__, artifact, origin
+from spct.closing import closing_line
+from spct.report.headline import control_differences, headline_block
 from spct.report.training import draw_training
-from spct.scaling.plot import LOOKS, draw
+from spct.scaling.lines import policy_name
+from spct.scaling.plot import draw
 from spct.scaling.table import Row, headline, read_rows, seeds, select, unique
-from spct.tracking import closing_line, read_metrics
+from spct.tracking import read_metrics
 
 if TYPE_CHECKING:
     from spct.config import Slice
@@ -67,6 +70,9 @@ def run(
         level=cfg.scaling.level,
         seeds=seeds(rows),
         items={row["benchmark"]: row["items"] for row in select(headline(rows), method="voting")},
+        headline=headline_block(rows, pairs),
+        differences=control_differences(pairs),
+        invalid=cfg.scaling.invalid,
         accuracies=accuracy_tables(rows),
         controls=control_tables(rows),
         blind=blind_tables(rows),
@@ -74,7 +80,7 @@ def run(
         ledgers=books,
         warnings=[text for book in books for text in book["warnings"]],
         training=training(logs),
-        settings=settings(cfg, curves.parent / "config"),
+        settings=settings(cfg, curves.parent),
     )
     artifact.write_text(out / PAGE, page)
     print(closing_line(out / f"{FIGURE}.png", out / PAGE))
@@ -117,7 +123,7 @@ def accuracy_tables(rows: list[Row]) -> list[dict[str, Any]]:
             curve = {r["k"]: r for r in select(voting, policy=policy, size=size)}
             greedy = select(here, policy=policy, size=size, method="greedy")
             last = curve[max(curve)]
-            name = f"{_policy(policy)} {size}"
+            name = f"{policy_name(policy)} {size}"
             cells = [greedy[0] if greedy else None, *(curve.get(k) for k in ks)]
             lines.append({"name": name, "cells": cells, "last": last})
         tables.append({"benchmark": benchmark, "ks": ks, "lines": lines})
@@ -138,7 +144,7 @@ def control_tables(rows: list[Row]) -> list[dict[str, Any]]:
             for method in FILTERED:
                 curve = {row["k"]: row for row in select(here, method=method)}
                 lines.append({"name": NAMES[method], "cells": [curve.get(k) for k in ks]})
-            name = f"{_policy(policy)} {size}, {benchmark}"
+            name = f"{policy_name(policy)} {size}, {benchmark}"
             tables.append({"name": name, "ks": ks, "lines": lines})
     return tables
 
@@ -147,10 +153,6 @@ def blind_tables(rows: list[Row]) -> dict[str, list[Row]]:
     """Content-blind baselines by benchmark."""
     blind = select(headline(rows), policy="none")
     return {name: select(blind, benchmark=name) for name in unique(blind, "benchmark")}
-
-
-def _policy(policy: str) -> str:
-    return LOOKS[policy][2] if policy in LOOKS else policy
 
 
 # ---- what the stages left ----------------------------------------------------------------------
@@ -205,11 +207,9 @@ def training(logs: list[Path]) -> list[dict[str, Any]]:
 
 
 def settings(cfg: Slice, folder: Path) -> dict[str, str]:
-    """YAML texts by name: the run's frozen slices, or this stage's own where there are none."""
-    frozen = sorted(folder.rglob("*.yaml")) if folder.is_dir() else []
-    if frozen:
-        return {
-            path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in frozen
-        }
+    """YAML texts by name: the frozen slices of the run in ``folder``, or, by hand, our own."""
+    if origin.recorded(folder):
+        found = origin.slices(folder)
+        return {name: path.read_text(encoding="utf-8") for name, path in found.items()}
     own = {"scaling": asdict(cfg.scaling), "report": asdict(cfg.report)}
     return {"report": yaml.safe_dump(own, sort_keys=True)}

@@ -1,4 +1,4 @@
-"""Rejection for RFT (paper §2.2): a query on the rollout bank that keeps what is worth imitating.
+"""Rejection for RFT: a query on the rollout bank that keeps what is worth imitating.
 
 Nothing is sampled or changed here: kept rows are copied into a bank of their own, rejected ones
 stay in the rollout bank, where the meta RM needs them as negatives. A hinted row needs no rewriting

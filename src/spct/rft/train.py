@@ -1,4 +1,4 @@
-"""Rejective fine-tuning: supervised training on kept trajectories and general text (§3.1)."""
+"""Rejective fine-tuning: supervised training on kept trajectories and general text."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def run(
         {
             "stage": "rft",
             "seed": seed,
-            "model": model.hash,
+            "model": [model.hash, asdict(cfg.model)],
+            "template": judge.template.hash,
             "inputs": [artifact.content_hash(path) for path in (items, rows, general)],
             "cfg": [asdict(spec), asdict(cfg.judge)],
         },

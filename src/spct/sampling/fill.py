@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,17 @@ from spct.records import Item, Sample, read_bank, write_bank
 from spct.sampling.base import Completion, Request, Sampler, build
 from spct.schema import SamplerConfig
 
-PART_TASKS = 8192  # about this many samples are lost by a kill
-
 
 def shard_of(items: Sequence[Item], shard: int, shards: int) -> Sequence[Item]:
     """The fixed contiguous range of items that shard number ``shard`` of ``shards`` holds."""
     if not 0 <= shard < shards:
         raise ValueError(f"shard {shard} is not one of 0..{shards - 1}; check io.shard")
     return items[shard * len(items) // shards : (shard + 1) * len(items) // shards]
+
+
+def parts_of(out: Path) -> Path:
+    """Where the finished parts of an unfinished shard lie: beside it, undeclared."""
+    return out.with_name(f"{out.name}.parts")
 
 
 def fill(
@@ -40,30 +44,47 @@ def fill(
     identity: dict[str, Any],
     **manifest: Any,
 ) -> None:
-    """Sample every task of every item and write the shard; finished parts are not sampled again.
+    """Sample every task of every item and write the shard."""
+    started = time.monotonic()
+    rows = sample_parts(
+        parts_of(out), lm, sampler_config, judge, items, make, name=name, identity=identity
+    )
+    write_bank(out, rows, params=lm.params, model=lm.hash, template=judge.template.hash, **manifest)
+    tokens = sum(row.completion_tokens for row in rows)
+    seconds = time.monotonic() - started
+    artifact.write_timing(out, seconds=seconds, samples=len(rows), completion_tokens=tokens)
+    shutil.rmtree(parts_of(out))
+
+
+def sample_parts(
+    parts: Path,
+    lm: LM,
+    sampler_config: SamplerConfig,
+    judge: Judge,
+    items: Sequence[Item],
+    make: Callable[[Item], list[Task]],
+    *,
+    name: str,
+    identity: dict[str, Any],
+) -> list[Sample]:
+    """All rows of the items, sampled in parts; a part that stands is not sampled again.
 
     ``identity`` (seed, config, inputs) names the work: parts of another identity are thrown away.
     """
-    parts = out.with_name(f"{out.name}.parts")
     _check_identity(parts, {**identity, "model": lm.hash, "template": judge.template.hash})
     sampler = build(lm, sampler_config)
-    started, sampled, paths = time.monotonic(), 0, []
-    chunks = list(_chunks(items, make))
-    with Progress(name, sum(map(len, chunks)), unit="samples") as bar:
-        for number, chunk in enumerate(chunks):
+    paths = []
+    with Progress(name, len(items), unit="items") as bar:
+        for number, (count, chunk) in enumerate(_chunks(items, make, sampler_config.part_samples)):
             path = parts / f"{number}.parquet"
             paths.append(path)
-            if not path.exists():
+            if path.exists():
+                print(f"{name}: part {number} stands", file=sys.stderr)
+            else:
                 rollouts = roll_out(lm, sampler, sampler_config, judge, chunk)
                 write_bank(path, [rollout.row for rollout in rollouts])
-                sampled += len(chunk)
-            bar.add(len(chunk))
-    rows = list(read_bank(paths))
-    write_bank(out, rows, params=lm.params, model=lm.hash, template=judge.template.hash, **manifest)
-    seconds = time.monotonic() - started
-    tokens = sum(row.completion_tokens for row in rows)
-    artifact.write_timing(out, seconds=seconds, samples=sampled, completion_tokens=tokens)
-    shutil.rmtree(parts)
+            bar.add(count)
+    return list(read_bank(paths))
 
 
 def _check_identity(parts: Path, identity: dict[str, Any]) -> None:
@@ -74,15 +95,20 @@ def _check_identity(parts: Path, identity: dict[str, Any]) -> None:
         artifact.write_text(note, text)
 
 
-def _chunks(items: Sequence[Item], make: Callable[[Item], list[Task]]) -> Iterator[list[Task]]:
+def _chunks(
+    items: Sequence[Item], make: Callable[[Item], list[Task]], size: int
+) -> Iterator[tuple[int, list[Task]]]:
+    """The parts of a shard: whole items with ``size`` tasks or a few more."""
+    count = 0
     chunk: list[Task] = []
     for item in items:
+        count += 1
         chunk += make(item)
-        if len(chunk) >= PART_TASKS:
-            yield chunk
-            chunk = []
+        if len(chunk) >= size:
+            yield count, chunk
+            count, chunk = 0, []
     if chunk:
-        yield chunk
+        yield count, chunk
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from spct import artifact, lm
 from spct.config import Slice
 from spct.judge.task import Judge, Task, tasks
-from spct.records import Item, read_bank, read_items, write_bank
-from spct.sampling.fill import fill, shard_of
+from spct.records import Item, Sample, read_items, write_bank
+from spct.sampling.fill import fill, parts_of, sample_parts, shard_of
 from spct.seeds import derive
 
 
@@ -19,7 +20,7 @@ def _judge(cfg: Slice, model: lm.LM) -> Judge:
 
 
 def _identity(cfg: Slice, seed: int, stage: str, items: Path, **more: Any) -> dict[str, Any]:
-    slices = [asdict(cfg.sampler), asdict(cfg.judge), more]
+    slices = [asdict(cfg.model), asdict(cfg.sampler), asdict(cfg.judge), more]
     return {"stage": stage, "seed": seed, "items": artifact.content_hash(items), "cfg": slices}
 
 
@@ -28,7 +29,7 @@ def _hint(item: Item) -> int | None:
 
 
 def rollout(cfg: Slice, seed: int, *, items: Path, shard: int, out: Path) -> None:
-    """N_RFT plain trajectories and hinted ones of the base for every training item (paper §3.1).
+    """N_RFT plain trajectories and hinted ones of the base for every training item.
 
     Hints exist only where one of several responses is the best; other items get none.
     """
@@ -63,39 +64,33 @@ def rollout_policy(
     ``models`` are model folders; the samples of the i-th are numbered from ``i * n_samples`` on.
     """
     spec = cfg.rollout_policy
-    chosen = read_items(items)[: spec.items or None]
-    parts = []
+    rows: list[Sample] = []
+    chosen = shard_of(read_items(items)[: spec.items or None], shard, spec.shards)
     for number, folder in enumerate(models):
         model = lm.load(cfg.model, folder)
-        judge = _judge(cfg, model)
-        part = out.with_name(f"{out.stem}.policy{number}.parquet")
+        talk = _judge(cfg, model)
         stage_seed = derive(seed, "rollout_policy", number)
 
-        def make(item: Item, judge: Judge = judge, stage_seed: int = stage_seed) -> list[Task]:
+        def make(item: Item, talk: Judge = talk, stage_seed: int = stage_seed) -> list[Task]:
             return tasks(
-                judge, item, "sample", spec.n_samples, seed=stage_seed, temperature=spec.temperature
+                talk, item, "sample", spec.n_samples, seed=stage_seed, temperature=spec.temperature
             )
 
-        fill(
-            part,
+        sampled = sample_parts(
+            parts_of(out) / str(number),
             model,
             cfg.sampler,
-            judge,
-            shard_of(chosen, shard, spec.shards),
+            talk,
+            chosen,
             make,
             name=f"rollout_policy {folder.parent.name}-{cfg.model.name}",
             identity=_identity(cfg, seed, "rollout_policy", items, spec=asdict(spec), shard=shard),
         )
-        parts.append(part)
-    rows = [
-        replace(row, sample=row.sample + number * spec.n_samples)
-        for number, part in enumerate(parts)
-        for row in read_bank(part)
-    ]
-    write_bank(out, rows, **_manifest(cfg, "rollout_policy", "tuned", seed, spec.temperature))
-    for part in parts:
-        part.unlink()
-        part.with_name(f"{part.name}.timing.json").unlink(missing_ok=True)
+        first = number * spec.n_samples
+        rows += [replace(row, sample=first + row.sample) for row in sampled]
+    manifest = _manifest(cfg, "rollout_policy", "tuned", seed, spec.temperature)
+    write_bank(out, rows, params=model.params, template=talk.template.hash, **manifest)
+    shutil.rmtree(parts_of(out))
 
 
 def judge(
@@ -134,5 +129,5 @@ def _manifest(cfg: Slice, stage: str, policy: str, seed: int, temperature: float
         "seed": seed,
         "temperature": temperature,
         "engine": cfg.sampler.engine,
-        "tier": "cpu" if lm.device().type == "cpu" else "gpu",
+        "tier": lm.tier(),
     }

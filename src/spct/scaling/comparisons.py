@@ -64,33 +64,41 @@ def compare(run: str, measured: Measured) -> list[dict[str, Any]]:
 
 
 def pairs(measured: Measured) -> Iterator[Pair]:
-    """The comparisons that the cells at hand allow."""
+    """The comparisons that the cells at hand allow, at the fewest or the most votes of a bank."""
     cells = {key[:4]: key for key in measured.cells if key.policy != NOBODY}
-    few, many = (pick((key.k for key in cells.values()), default=0) for pick in (min, max))
+    votes: dict[tuple[str, str], list[int]] = {}  # k by policy and size; greedy is no vote
+    for key in cells.values():
+        if key.method == "voting":
+            votes.setdefault(key[:2], []).append(key.k)
+    few = min((min(ks) for ks in votes.values()), default=0)
 
-    def pair(
-        name: str, a: tuple[str, str, str, int], b: tuple[str, str, str, int]
-    ) -> Iterator[Pair]:
-        if a in cells and b in cells:
-            yield Pair(name, cells[a], cells[b], a[3])
+    def pair(name: str, a: tuple[str, str, str, int], b: tuple[str, str, str, int]) -> list[Pair]:
+        return [Pair(name, cells[a], cells[b], a[3])] if a in cells and b in cells else []
 
     sizes = sizes_by_params(measured)
     for size in sizes:
         for better, worse in _STEPS:
             name = f"{better} - {worse} @{few}, {size}"
             yield from pair(name, (better, size, "voting", few), (worse, size, "voting", few))
-    for policy, size in dict.fromkeys(key[:2] for key in cells.values()):
-        if many > few:
+    for (policy, size), ks in votes.items():
+        if (many := max(ks)) > few:
             name = f"@{many} - @{few}, {policy}/{size}"
             yield from pair(name, (policy, size, "voting", many), (policy, size, "voting", few))
     for small, big in zip(sizes, sizes[1:], strict=False):
         name = f"{big} - {small}, base @{few}"
         yield from pair(name, ("base", big, "voting", few), ("base", small, "voting", few))
-    guided = [key[:2] for key in cells.values() if key.method == "meta_voting"]
-    for policy, size in dict.fromkeys(guided):
+    guided = dict.fromkeys(key[:2] for key in cells.values() if key.method == "meta_voting")
+    for policy, size in guided:
+        many = max(votes[policy, size])
         for a, b in _FILTERS:
             name = f"{_short(a)} - {_short(b)} @{many}, {policy}/{size}"
             yield from pair(name, (policy, size, a, many), (policy, size, b, many))
+    for policy, size in guided:  # does guidance replace RL?
+        many = max(votes[policy, size])
+        if policy != "grpo":
+            name = f"{policy} + meta - grpo @{many}, {size}"
+            guide, plain = (policy, size, "meta_voting", many), ("grpo", size, "voting", many)
+            yield from pair(name, guide, plain)
 
 
 def _short(method: str) -> str:

@@ -7,17 +7,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from spct.artifact import BrokenArtifact
+from spct.artifact import BrokenArtifact, content_hash, file_hash
 
 Row = dict[str, Any]
+HEADLINE = "toy_pairs"
 _TEXT = {"run", "seed", "policy", "size", "benchmark", "subset", "method", "name", "a", "b"}
 _WHOLE = {"k", "k_meta", "items"}
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows with numbers as numbers; an empty cell is NaN. Raises ``BrokenArtifact`` if missing."""
+    """Rows with numbers as numbers; an empty cell is NaN.
+
+    Raises :class:`spct.artifact.BrokenArtifact` if the table is missing, has no manifest beside it
+    or differs from it.
+    """
     if not path.is_file():
         raise BrokenArtifact(f"{path} is missing; run the curves stage")
+    if file_hash(path) != content_hash(path):
+        raise BrokenArtifact(
+            f"{path} differs from its manifest (edited, or a copy cut short); "
+            f"delete {path} and run the curves stage again to rebuild it"
+        )
     with path.open(newline="", encoding="utf-8") as handle:
         return [{name: _value(name, text) for name, text in row.items()} for row in _dicts(handle)]
 
@@ -55,13 +65,31 @@ def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
+def main_benchmark(rows: Iterable[Row]) -> str:
+    """The benchmark to look at first: ``toy_pairs``, or the first one that has votes."""
+    names = unique(select(rows, method="voting"), "benchmark")
+    return HEADLINE if HEADLINE in names else names[0]
+
+
 def main_size(rows: Iterable[Row]) -> str:
-    """The size that went through the most policies."""
-    found: dict[str, set[str]] = {}
+    """The size that went through the whole chain, as far as its rows tell; "" without any.
+
+    Only the main model's votes are guided, so that decides; where nothing is guided, the size with
+    most policies, then the one sampled most, then the biggest.
+    """
+    found: dict[str, list[Row]] = {}
     for row in rows:
         if row["policy"] != "none":
-            found.setdefault(row["size"], set()).add(row["policy"])
-    return max(found, key=lambda size: len(found[size])) if found else ""
+            found.setdefault(row["size"], []).append(row)
+    order = sizes(row for group in found.values() for row in group)
+
+    def rank(size: str) -> tuple[bool, int, int, int]:
+        mine = found[size]
+        guided = any(row["method"] == "meta_voting" for row in mine)
+        most = max(row["k"] for row in mine)
+        return guided, len(unique(mine, "policy")), most, order.index(size)
+
+    return max(found, key=rank, default="")
 
 
 def sizes(rows: Iterable[Row]) -> list[str]:
