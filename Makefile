@@ -25,7 +25,6 @@ setup: $(STAMP) ## install into .venv
 
 demo: $(STAMP) ## run the default experiment and say where to look
 	snakemake --cores $(CORES)
-	@echo "figure reports/tiny/scaling.svg | report reports/tiny/report.html | MLflow: $(BIN)/mlflow ui"
 
 test: $(STAMP) ## run the tests
 	python -m pytest
@@ -33,8 +32,8 @@ test: $(STAMP) ## run the tests
 test-long: $(STAMP) ## run all tests, those of minutes too
 	python -m pytest -m 'not gpu'
 
-resume: $(STAMP) ## go on after Snakemake itself was killed (ARGS= for its arguments)
-	spct resume --cores $(CORES) $(ARGS)
+resume: $(STAMP) ## go on after Snakemake itself was killed, with its arguments (ARGS="…" for others)
+	spct resume $(ARGS)
 
 bases: $(STAMP) ## build the shipped base models into results/bases (the DAG never does)
 	for size in toy_s toy_m toy_l; do \
@@ -42,15 +41,13 @@ bases: $(STAMP) ## build the shipped base models into results/bases (the DAG nev
 	@echo "to ship them: cp -r results/bases/. src/spct/bases/"
 
 publish: $(STAMP) ## copy the results of RUN to docs/results/<date>-<run>
-	spct verify results/$(RUN)
-	d=docs/results/$$(date +%F)-$(RUN); mkdir -p $$d && cp -r reports/$(RUN)/. \
-	  results/$(RUN)/curves.csv results/$(RUN)/comparisons.csv results/$(RUN)/config $$d/ && echo $$d
+	spct publish $(RUN)
 
 lint: $(STAMP) ## check style, types and the workflow
 	ruff check
 	ruff format --check
 	mypy
-	snakefmt --check --quiet Snakefile workflow
+	snakefmt --check Snakefile workflow
 	snakemake --lint
 
 clean: ## drop caches and the environment, never results

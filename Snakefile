@@ -46,8 +46,11 @@ rule all:
         expand("results/{run}/tracked.json", run=RUNS.targets),
 
 
+onstart:
+    resume.record()
+
+
 onsuccess:
     for run in RUNS.targets:
-        print(
-            f"figure reports/{run}/scaling.svg | report reports/{run}/report.html | mlflow ui"
-        )
+        for line in closing.after(run):
+            print(line)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from spct import artifact, config
-from spct.config import ConfigError, Slice
-from spct.errors import StageStopped
+from spct.config import Slice
+from spct.errors import ConfigError, StageStopped
+from spct.scaling.banks import BankError
 from spct.stages import STAGES
 
+MENDABLE = (ConfigError, StageStopped, artifact.BrokenArtifact, BankError, FileNotFoundError)
 USAGE = """usage: spct STAGE --config FILE seed=N io.NAME=PATH …  as the workflow does
        spct STAGE [KEY=VALUE …] seed=N io.NAME=PATH …  by hand, with Hydra overrides
        spct STAGE --help                               the groups it reads and its io names
@@ -26,10 +28,13 @@ other commands:
   show STAGE [KEY=VALUE …]      print the slice the stage would see
   sync --run RUN …              mirror a run's files to MLflow
   verify FOLDER …               check content hashes; report what other code made
-  resume [SNAKEMAKE ARGUMENT …] after a killed Snakemake: unlock and go on
+  publish RUN                   copy report, tables and configuration to docs/results
+  resume [SNAKEMAKE ARGUMENT …] after a killed Snakemake: unlock and go on with its own arguments,
+                                or with these
 
 A list is given by repeating its name: io.banks=a io.banks=b. SPCT_THREADS sets the threads of a
-process (default 1), SPCT_DEBUG=1 shows tracebacks, SPCT_CONF another conf folder."""
+process (default 1), SPCT_DEBUG=1 shows tracebacks, SPCT_CONF another conf folder, SPCT_TERMINAL a
+device that gets a log's progress lines too."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _set_threads()
     try:
         return _dispatch(args)
-    except (ConfigError, StageStopped, artifact.BrokenArtifact, FileNotFoundError) as error:
+    except MENDABLE as error:
         if os.environ.get("SPCT_DEBUG") == "1":
             raise
         print(f"spct: {error}", file=sys.stderr)
@@ -74,6 +79,10 @@ def _dispatch(args: list[str]) -> int:
         from spct import verify
 
         return verify.verify_cli(rest)
+    if command == "publish":
+        from spct import publish
+
+        return publish.publish_cli(rest)
     if command == "resume":
         from spct import resume
 

@@ -20,48 +20,15 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from spct import schema
+from spct import checks, schema
+from spct.errors import ConfigError
 from spct.schema import Config
 from spct.stages import STAGES
 
 GROUPS: dict[str, Any] = {
     name: kind for name, kind in get_type_hints(Config).items() if dataclasses.is_dataclass(kind)
 }
-CHOICES = {
-    "plan.policies": ("base", "rft", "grpo"),
-    "plan.side_policies": ("base", "rft", "grpo"),
-    "plan.guided": ("base", "rft", "grpo"),
-    "model.dtype": ("float32", "bfloat16"),
-    "sampler.engine": ("native", "hf"),
-    "judge.principles": ("self", "none", "given"),
-    "judge.order": ("random", "balanced", "fixed"),
-    "judge.single": ("verdict", "rating"),
-    "rft.optim.name": ("adamw", "muon"),
-    "metarm.optim.name": ("adamw", "muon"),
-    "grpo.std": ("population", "sample", "none"),
-    "scaling.invalid": ("drop", "zero"),
-}
-SHARES = ("rft.general_share", "metarm.dev_share")  # from 0 to below 1
-AT_LEAST_ONE = (
-    "rft.checkpoint_every",
-    "grpo.checkpoint_every",
-    "grpo.micro_batch",
-    "metarm.checkpoint_every",
-    "plan.seeds",
-    "plan.policies",
-    "sampler.batch_size",
-    "sampler.max_new_tokens",
-    "rollout.shards",
-    "grpo.group_size",
-    "rollout_policy.shards",
-    "bench.shards",
-    "bench.k_max",
-    "scaling.ks",
-)
-
-
-class ConfigError(ValueError):
-    """The configuration is wrong; the message names the key, group or file."""
+TEMPLATE_HASH = "template_hash"  # in a frozen judge group, so that an edited template is a change
 
 
 def conf_dir() -> Path:
@@ -100,16 +67,17 @@ def _load(folder: Path, overrides: tuple[str, ...]) -> Config:
         cfg: Config = OmegaConf.to_object(typed)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(_explain(error)) from error
-    _check(cfg)
+    checks.check(cfg)
     return cfg
 
 
-def _explain(error: BaseException) -> str:
-    """One line: the key first, then what is wrong with it."""
+def _explain(error: BaseException, group: str = "") -> str:
+    """One line: the key first (below its group, if one is given), then what is wrong with it."""
     cause: BaseException | None = error
     while cause is not None:
         key = getattr(cause, "full_key", None)
         if key:
+            key = f"{group}.{key}" if group else key
             if siblings := _siblings(key):
                 return f"{key}: no such key; {siblings}"
             return f"{key}: {str(getattr(cause, 'msg', None) or cause).splitlines()[0]}"
@@ -131,32 +99,6 @@ def _siblings(key: str) -> str:
     names = [field.name for field in dataclasses.fields(kind)]
     where = ".".join(parents) or "the top level"
     return "" if last in names else f"{where} has {', '.join(names)}"
-
-
-def _check(cfg: Config) -> None:
-    """What types cannot say: named choices and counts of at least one."""
-    for key, allowed in CHOICES.items():
-        value = _get(cfg, key)
-        for one in value if isinstance(value, list) else [value]:
-            if one not in allowed:
-                raise ConfigError(f"{key}: {one!r} is not one of {', '.join(allowed)}")
-    for key in AT_LEAST_ONE:
-        value = _get(cfg, key)
-        if (len(value) if isinstance(value, list) else value) < 1:
-            raise ConfigError(f"{key}: at least one is needed, not {value!r}")
-    for key in SHARES:
-        if not 0 <= _get(cfg, key) < 1:
-            raise ConfigError(f"{key}: {_get(cfg, key)} is not a share from 0 to below 1")
-    order = CHOICES["plan.policies"]
-    if cfg.plan.policies != [name for name in order if name in cfg.plan.policies]:
-        raise ConfigError(f"plan.policies: each at most once, in the order {', '.join(order)}")
-
-
-def _get(cfg: Config, key: str) -> Any:
-    value: Any = cfg
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def view(cfg: Config, stage: str) -> dict[str, Any]:
@@ -213,6 +155,8 @@ class Slice:
         except yaml.YAMLError as error:
             raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
         reads = STAGES[stage].reads
+        if isinstance(raw, dict) and isinstance(raw.get("judge"), dict):
+            raw["judge"].pop(TEMPLATE_HASH, None)
         if not isinstance(raw, dict) or set(raw) != set(reads):
             found = ", ".join(sorted(raw)) if isinstance(raw, dict) else "no groups"
             raise ConfigError(f"{path} holds {found}; stage {stage} reads {', '.join(reads)}")
@@ -222,5 +166,5 @@ class Slice:
                 typed = OmegaConf.merge(OmegaConf.structured(GROUPS[name]), raw[name])
                 groups[name] = OmegaConf.to_object(typed)
             except OmegaConfBaseException as error:
-                raise ConfigError(f"{path}: {name}.{_explain(error)}") from error
+                raise ConfigError(f"{path}: {_explain(error, name)}") from error
         return cls(stage, groups)

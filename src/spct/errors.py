@@ -1,4 +1,8 @@
-"""Errors that stop a stage on purpose; the command line prints one line, no traceback."""
+"""Errors a person can mend; the command line prints one line, no traceback."""
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong; the message names the key, group or file."""
 
 
 class StageStopped(RuntimeError):

@@ -16,11 +16,12 @@ from typing import Any
 
 import yaml
 
-from spct import artifact
+from spct import artifact, origin
+from spct.origin import Piece
 from spct.scaling.table import Row, headline, read_rows
 from spct.tracking import read_metrics
 
-_FOLDERS = {"data": "prepare"}
+_COLUMNS = ("accuracy", "low", "high", "tokens", "flops", "invalid_rate", "tie_rate")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Mirror:
 def collect(run: str, results: Path, reports: Path) -> tuple[Mirror, list[Mirror]]:
     """The parent and the children of a run, from ``results/<run>`` and ``reports/<run>``.
 
-    Work shared with a base run lies, and is mirrored, there. Raises
+    Work that lies in a base run's folder is mirrored under every run that shares it. Raises
     :class:`spct.artifact.BrokenArtifact` if the run has no folder or broken files.
     """
     folder = results / run
@@ -54,14 +55,13 @@ def configured(folder: Path) -> tuple[str, str]:
     """Tracking URI and experiment of the configuration this run came from; empty if unknown."""
     from spct.config import ConfigError, load
 
-    path = folder / "config/run.yaml"
     words = []
     try:
-        if path.is_file():
-            origin = yaml.safe_load(path.read_text(encoding="utf-8"))
-            words = [f"experiment={origin['experiment']}", *origin["overrides"]]
+        if origin.recorded(folder):
+            source = origin.read(folder)
+            words = [f"experiment={source.experiment}", *source.overrides]
         tracking = load(words).tracking
-    except (ConfigError, OSError, TypeError, KeyError, yaml.YAMLError):
+    except (ConfigError, OSError, artifact.BrokenArtifact):
         return "", ""
     return tracking.uri, tracking.experiment
 
@@ -80,11 +80,10 @@ def _time(path: Path) -> int:
 
 
 def _parent(run: str, folder: Path, reports: Path) -> Mirror:
-    frozen = sorted((folder / "config").rglob("*.yaml"))
     tables = [folder / "curves.csv", folder / "comparisons.csv"]
     pages = sorted(path for path in reports.glob("*") if path.suffix in (".svg", ".png", ".html"))
     shown = [path for path in [*tables, *pages] if path.is_file()]
-    slices = {path.relative_to(folder / "config").as_posix(): path for path in frozen}
+    slices = origin.slices(folder)
     hashes = {name: _file_hash(path)[:16] for name, path in slices.items()}
     config = digest(f"{name}={value}" for name, value in hashes.items())
     return Mirror(
@@ -125,40 +124,33 @@ def _flat(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _stages(run: str, folder: Path) -> Iterator[Mirror]:
-    """A child for each finished stage folder of each seed."""
-    for seed in sorted(folder.glob("seed*")):
-        for stage in sorted(path for path in seed.iterdir() if path.is_dir()):
-            places = [stage] if stage.name in _FOLDERS else sorted(stage.iterdir())
-            for place in places:
-                if place.is_dir() and (files := _products(place)):
-                    yield _stage(run, folder, seed.name.removeprefix("seed"), place, files)
+    """A child for each finished piece of work of each seed, in whichever run's folder it lies."""
+    source = origin.read(folder)
+    for seed, piece, place in source.places():
+        if files := _products(place):
+            slice_hash = _file_hash(source.slice_file(piece))[:16]
+            yield _stage(run, piece, seed, place, files, slice_hash)
 
 
 def _products(place: Path) -> list[Path]:
-    """Finished files of a stage folder; none for parts, training states and half-written ones."""
-    if place.suffix in (".state", ".parts") or place.name.startswith("."):
-        return []
+    """Finished files of a stage folder; none if there is no such folder."""
     return sorted(path for path in place.glob("*") if path.is_file() and path.name[0] != ".")
 
 
-def _stage(run: str, folder: Path, seed: str, place: Path, files: list[Path]) -> Mirror:
-    shared = place.name in _FOLDERS
-    stage = _FOLDERS[place.name] if shared else place.parent.name
-    slot = "" if shared else place.name
-    size = slot.rpartition("-")[2]
-    frozen = [folder / f"config/{size}/{stage}.yaml", folder / f"config/{stage}.yaml"]
-    slice_hash = next((_file_hash(path)[:16] for path in frozen if path.is_file()), "")
+def _stage(
+    run: str, piece: Piece, seed: int, place: Path, files: list[Path], slice_hash: str
+) -> Mirror:
     hashes = dict(_content_hashes(place, files))
     small = [path for path in files if path.name in ("ledger.json", "metrics.jsonl", "eval.json")]
     sums = [*hashes.values(), *(_file_hash(path) for path in small)]
-    name = " ".join(filter(None, (stage, slot, f"seed {seed}")))
+    tags = {"spct.stage": piece.stage, "spct.slice": slice_hash, "spct.home": piece.home}
     return Mirror(
-        key=f"{run}/{stage}/{slot}/{seed}/{slice_hash}",
-        name=name,
+        key=f"{run}/{piece.stage}/{piece.slot}/{seed}/{slice_hash}",
+        name=" ".join(filter(None, (piece.stage, piece.slot, f"seed {seed}"))),
         content=digest(sums),
         time_ms=max(map(_time, files)),
-        tags={"spct.stage": stage, "spct.slice": slice_hash, **_numbered(hashes)},
-        params={"stage": stage, "slot": slot, "seed": seed},
+        tags={**tags, **_numbered(hashes)},
+        params={"stage": piece.stage, "slot": piece.slot, "seed": seed},
         metrics=[*_training(place), *_timings(files), *_counts(small)],
         artifacts=[(path, "") for path in small],
     )
@@ -231,7 +223,7 @@ def _curves(run: str, folder: Path) -> Iterator[Mirror]:
         metrics = [
             (f"{column}/{_safe(row['benchmark'])}", row[column], row["k"])
             for row in rows
-            for column in ("accuracy", "low", "high", "tokens", "flops", "tie_rate")
+            for column in _COLUMNS
             if row[column] == row[column]
         ]
         yield Mirror(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from spct.config import ConfigError
+from spct.errors import ConfigError
 
 BASES = Path(__file__).resolve().parent / "bases"
 BUILTIN = "builtin:"
@@ -32,3 +33,12 @@ def folder(source: str) -> Path | None:
     if source.startswith((".", "/", "~")) or Path(source).is_dir():
         return Path(source).expanduser()
     return None
+
+
+def inputs(source: str) -> list[str]:
+    """The local folder, if it is one, as the workflow names it: relative to here if below."""
+    path = folder(source)
+    if path is None:
+        return []
+    relative = os.path.relpath(path)
+    return [str(path) if relative.startswith("..") else relative]

@@ -30,13 +30,18 @@ def normalise(overrides: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
+def named(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that change results, and so give a run its name."""
+    return tuple(text for text in overrides if not text.startswith(UNNAMED))
+
+
 def run_name(experiment: str, overrides: Sequence[str]) -> str:
     """``tiny``, or ``tiny@grpo.lr=1e-5-0a1b2c3d`` when normalised overrides change results."""
-    named = [text for text in overrides if not text.startswith(UNNAMED)]
-    if not named:
+    overrides = named(overrides)
+    if not overrides:
         return experiment
-    digest = hashlib.sha256("\n".join(named).encode()).hexdigest()[:8]
-    bare = re.sub(r"[\[\]{}'\"]", "", "-".join(named))
+    digest = hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:8]
+    bare = re.sub(r"[\[\]{}'\"]", "", "-".join(overrides))
     slug = re.sub(r"[^A-Za-z0-9._=]+", "-", bare)[:SLUG_CHARACTERS].strip("-")
     return f"{experiment}@{slug}-{digest}"
 

@@ -1,9 +1,15 @@
-"""Progress with rate and remaining time on stderr: one redrawn line, or rare lines in a log."""
+"""Progress with rate and remaining time on stderr: one redrawn line, or rare lines in a log.
+
+Lines for a log go to the device ``SPCT_TERMINAL`` too, if there is one: the workflow names its own
+terminal there, so whoever waits sees what the logs of the running stages say.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TextIO
 
@@ -85,4 +91,13 @@ class Progress:
             self._width = len(text)
         else:
             self._stream.write(text + "\n")
+            _show_on_terminal(text)
         self._stream.flush()
+
+
+def _show_on_terminal(text: str) -> None:
+    device = os.environ.get("SPCT_TERMINAL")
+    if device:
+        # Gone (closed, or the job runs on another machine): the log has the line anyway.
+        with suppress(OSError), open(device, "a", encoding="utf-8") as terminal:
+            terminal.write(text + "\n")

@@ -7,7 +7,9 @@ they keep their resume state beside their output. Jobs on a cluster are out of s
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ from spct.config import ConfigError
 from spct.stages import STAGES
 
 GRACE_S = 10
+RERUN = "--rerun-incomplete"
+RECORD = Path(".snakemake/spct-arguments.json")  # of the last run; relative to the workflow
 
 
 def processes(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:
@@ -49,8 +53,22 @@ def is_stage(command: list[str]) -> bool:
     return after is not None and command[after : after + 1] != [] and command[after] in STAGES
 
 
+def record() -> None:
+    """Keep the arguments of this Snakemake process; the workflow calls it when it starts."""
+    words = [word for word in sys.argv[1:] if word != RERUN]
+    RECORD.write_text(json.dumps(words), encoding="utf-8")
+
+
+def recorded() -> list[str]:
+    """Arguments of the last Snakemake that ran jobs here; ``--cores all`` if unknown."""
+    try:
+        return [str(word) for word in json.loads(RECORD.read_text(encoding="utf-8"))]
+    except (OSError, TypeError, ValueError):
+        return ["--cores", "all"]
+
+
 def resume_cli(arguments: list[str]) -> int:
-    """Check, unlock, run again with these Snakemake arguments (default ``--cores all``)."""
+    """Check, unlock, run again with these Snakemake arguments, by default the recorded ones."""
     here = Path.cwd()
     if not (here / "Snakefile").is_file():
         raise ConfigError(f"resume: no Snakefile in {here}; run it in the folder of the workflow")
@@ -58,11 +76,13 @@ def resume_cli(arguments: list[str]) -> int:
     if owners := [process.pid for process, command in found if is_snakemake(command)]:
         raise ConfigError(f"resume: Snakemake still runs here (process {owners[0]}); nothing done")
     _end([process for process, command in found if is_stage(command)])
-    snakemake = [sys.executable, "-m", "snakemake", *(arguments or ["--cores", "all"])]
+    arguments = arguments or recorded()
+    snakemake = [sys.executable, "-m", "snakemake", *arguments]
+    print(f"resuming: {shlex.join(['snakemake', *arguments])}", flush=True)
     unlocked = subprocess.run([*snakemake, "--unlock"], check=False)
     if unlocked.returncode:
         return unlocked.returncode
-    return subprocess.run([*snakemake, "--rerun-incomplete"], check=False).returncode
+    return subprocess.run([*snakemake, RERUN], check=False).returncode
 
 
 def _end(orphans: list[psutil.Process]) -> None:

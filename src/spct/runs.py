@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from spct import models
-from spct.config import ConfigError, dump, load, view
-from spct.names import UNNAMED, expand, normalise, run_name
+from spct import artifact, models
+from spct.config import TEMPLATE_HASH, ConfigError, dump, load, view
+from spct.judge import prompts
+from spct.names import expand, named, normalise, run_name
 from spct.schema import Config
 from spct.stages import STAGES
 
@@ -41,13 +43,16 @@ class Node:
 
 @dataclass
 class Run:
-    """One run: name, experiment, overrides, and the configuration of each model size."""
+    """One run: name, experiment, overrides, and the configuration of each model size.
+
+    ``chain`` names the runs it may share work with, the oldest first, itself last.
+    """
 
     name: str
     experiment: str
     overrides: tuple[str, ...]
-    base: str
     cfg: Config
+    chain: tuple[str, ...] = ()
     sized: dict[str, Config] = field(default_factory=dict)
 
     def at(self, size: str) -> Config:
@@ -89,25 +94,27 @@ class Runs:
                     self.targets.append(run.name)
 
     def _add(self, experiment: str, overrides: tuple[str, ...], below: tuple[str, ...] = ()) -> Run:
+        """Add a run and its chain: the plain bases, the bases overridden alike, and itself."""
         name = run_name(experiment, overrides)
         if name in below:
             raise ConfigError(f"experiment {experiment!r}: base leads back to itself")
         if name in self.runs:
             return self.runs[name]
-        cfg = _load(experiment, overrides)
-        base = cfg.base if name == experiment else experiment
-        run = Run(name, experiment, overrides, base, cfg)
+        run = Run(name, experiment, overrides, _load(experiment, overrides))
         for size in run.sizes:
             run.at(size)
+        below = (*below, name)
+        if name == experiment:
+            older = self._add(run.cfg.base, overrides, below).chain if run.cfg.base else ()
+        else:
+            plain = tuple(text for text in overrides if text not in named(overrides))
+            older = self._add(experiment, plain, below).chain
+            # An override may suit an ablation and be wrong for its base.
+            with suppress(ConfigError):
+                older += self._add(run.cfg.base, overrides, below).chain if run.cfg.base else ()
+        run.chain = tuple(dict.fromkeys([*older, name]))
         self.runs[name] = run
-        if base:
-            self._add(base, (), (*below, name))
         return run
-
-    def chain(self, run: str) -> list[str]:
-        """The run's bases, the oldest first, and the run itself."""
-        base = self.runs[run].base
-        return [*(self.chain(base) if base else []), run]
 
     # ---- sharing
 
@@ -163,31 +170,51 @@ class Runs:
     def home(self, run: str, node: Node) -> str:
         """The run in whose folder this work lives: the oldest of the chain that does the same."""
         mine = self._print(run, node)
-        return next(name for name in self.chain(run) if self._print(name, node) == mine)
+        return next(name for name in self.runs[run].chain if self._print(name, node) == mine)
 
     # ---- frozen files
 
     def slice(self, run: str, stage: str, size: str = "") -> dict[str, Any]:
         """What the stage reads of the configuration, for this size if it is a sized stage."""
         owner = self.runs[run]
-        return view(owner.at(size) if STAGES[stage].sized else owner.cfg, stage)
+        groups = view(owner.at(size) if STAGES[stage].sized else owner.cfg, stage)
+        for path in self.template(run, size) if "judge" in groups else []:
+            groups["judge"][TEMPLATE_HASH] = artifact.file_hash(Path(path))
+        return groups
 
     def _composed(self, run: str, node: Node) -> str:
         """The model a node's slice is composed with: its size; for ``score`` the meta RM's."""
         return self.runs[run].cfg.plan.metarm if node.stage == "score" else node.size
 
     def slice_path(self, run: str, node: Node) -> str:
-        """The frozen file of a sized stage."""
-        return f"results/{run}/config/{self._composed(run, node)}/{node.stage}.yaml"
+        """The frozen file of a stage."""
+        return f"results/{run}/config/{self._slice_name(run, node)}.yaml"
+
+    def _slice_name(self, run: str, node: Node) -> str:
+        size = self._composed(run, node) if STAGES[node.stage].sized else ""
+        return f"{size}/{node.stage}" if size else node.stage
 
     def frozen(self, run: str, name: str) -> str:
         """Text of ``results/<run>/config/<name>.yaml``, name: run, <stage> or <size>/<stage>."""
         if name == "run":
-            owner = self.runs[run]
-            named = [text for text in owner.overrides if not text.startswith(UNNAMED)]
-            return dump({"experiment": owner.experiment, "base": owner.base, "overrides": named})
+            return dump(self._origin(run))
         size, _, stage = name.rpartition("/")
         return dump(self.slice(run, stage, size))
+
+    def _origin(self, run: str) -> dict[str, Any]:
+        """What :mod:`spct.origin` reads: where the run came from and where its work lies."""
+        owner = self.runs[run]
+        work = [
+            {"stage": n.stage, "folder": n.folder, "home": h, "slice": self._slice_name(h, n)}
+            for n, h in ((node, self.home(run, node)) for node in self.work(run))
+        ]
+        return {
+            "experiment": owner.experiment,
+            "base": owner.cfg.base if owner.name == owner.experiment else owner.experiment,
+            "overrides": list(named(owner.overrides)),
+            "seeds": list(owner.cfg.plan.seeds),
+            "work": work,
+        }
 
     # ---- paths the rules ask for
 
@@ -203,12 +230,18 @@ class Runs:
         return [self.at(run, seed, node, f"{i}.parquet") for i in range(getattr(cfg, stage).shards)]
 
     def base_model(self, run: str, size: str) -> list[str]:
-        """The base's folder if it is a local one, relative to here where possible."""
-        path = models.folder(self.runs[run].at(size).model.source)
-        if path is None:
-            return []
-        relative = os.path.relpath(path)
-        return [str(path) if relative.startswith("..") else relative]
+        """The base's folder if it is a local one."""
+        return models.inputs(self.runs[run].at(size).model.source)
+
+    def template(self, run: str, size: str) -> list[str]:
+        """The judge's template if it is the user's own file."""
+        path = prompts.path(self.runs[run].at(size).judge.template)
+        return [] if path.parent == prompts.FOLDER else [str(path)]
+
+    def tracking(self, run: str) -> list[str]:
+        """Options of ``spct sync`` for the tracker this run was asked to use."""
+        to = self.runs[run].cfg.tracking
+        return [*(["--uri", to.uri] if to.uri else []), "--experiment", to.experiment]
 
     def init(self, run: str, seed: object, policy: str, size: str) -> list[str]:
         """The policy's model folder, or nothing for the base."""

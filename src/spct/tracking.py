@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "spct"
+MARKER = "tracked.json"
 KEY, CONTENT, RUN = "spct.key", "spct.content", "spct.run"
 # MLflow's limits for one log_batch call.
 _METRICS_A_BATCH, _PARAMS_A_BATCH, _PARAM_LENGTH = 1000, 100, 6000
@@ -100,15 +101,6 @@ def tracking_uri(configured: str = "") -> str:
 def without_password(uri: str) -> str:
     """The URI without credentials, fit to print."""
     return re.sub(r"(?<=://)[^/@]+@", "", uri)
-
-
-def closing_line(figure: Path, page: Path, uri: str = "") -> str:
-    """One line for people: where the figure, the report and MLflow are."""
-    uri = without_password(tracking_uri(uri))
-    where = uri if uri.startswith("http") else "mlflow ui"
-    if where == "mlflow ui" and uri != DEFAULT_URI:
-        where += f" --backend-store-uri {uri}"
-    return f"figure: {figure}   report: {page}   MLflow: {where}"
 
 
 # ---- mirroring ---------------------------------------------------------------------------------
@@ -259,6 +251,7 @@ def sync_cli(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--experiment", help="MLflow experiment (default: the configuration's)")
     args = parser.parse_args(argv)
+    from spct import closing
     from spct.mirror import configured
 
     folder = args.results / args.run
@@ -270,9 +263,6 @@ def sync_cli(argv: Sequence[str]) -> int:
         uri=args.uri or uri,
         experiment=args.experiment or experiment or DEFAULT_EXPERIMENT,
     )
-    artifact.write_json(args.out or folder / "tracked.json", told)
-    page = args.reports / args.run
-    print(closing_line(page / "scaling.png", page / "report.html", args.uri or uri))
-    if not told["synced"]:
-        print(f"MLflow was not reached ({told['reason']}); later: spct sync --run {args.run}")
+    artifact.write_json(args.out or folder / MARKER, told)
+    print(*closing.lines(told, args.reports), sep="\n")
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spct import artifact
+from spct import artifact, origin
 from spct.artifact import BrokenArtifact
 from spct.config import ConfigError
 
@@ -28,6 +28,22 @@ def artefacts(folder: Path) -> Iterator[Path]:
             yield path
         elif path.name.endswith(f".{artifact.MANIFEST}"):
             yield path.with_name(path.name.removesuffix(f".{artifact.MANIFEST}"))
+
+
+def of_run(folder: Path) -> Iterator[Path]:
+    """Artefacts below a folder and, if it is a run's, of the work it shares with other runs.
+
+    Work that a finished run lacks is listed too, so that it is found missing.
+    """
+    yield from artefacts(folder)
+    if not origin.recorded(folder):
+        return
+    finished = (folder / "curves.csv").is_file()
+    for _, piece, place in origin.read(folder).places():
+        if place.is_dir() and piece.home != folder.name:
+            yield from artefacts(place)
+        elif finished and not place.exists():
+            yield place
 
 
 def check(path: Path) -> dict[str, Any]:
@@ -52,7 +68,10 @@ def verify_cli(folders: list[str]) -> int:
     if not folders:
         raise ConfigError("verify: name a folder, such as results/tiny")
     whole = broken = stale = 0
-    for path in (path for folder in folders for path in artefacts(Path(folder))):
+    named = [Path(folder) if Path(folder).name else Path(folder).absolute() for folder in folders]
+    if gone := [folder for folder in named if not folder.is_dir()]:
+        raise ConfigError(f"verify: {gone[0]} is no folder")
+    for path in dict.fromkeys(path for folder in named for path in of_run(folder)):
         try:
             manifest = check(path)
         except BrokenArtifact as error:

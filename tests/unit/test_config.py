@@ -9,6 +9,7 @@ import yaml
 
 from spct import config
 from spct.config import ConfigError, Slice, dump, load, view
+from spct.judge import prompts
 from spct.names import expand
 from spct.stages import STAGES
 
@@ -71,6 +72,28 @@ def test_every_key_of_a_group_has_a_comment(path: Path) -> None:
         ("model=toy_xxl", "Could not find 'model/toy_xxl' Available options"),
         ("plan.main=toy_xxl", "Could not find 'model/toy_xxl'"),
         ("~grpo", "grpo: "),
+        ("data.world=v2", "data.world: 'v2' is not one of v1"),
+        ("+data.train_mix.shift=0.1", "data.train_mix: 'shift' is not one of pair, best_of_4"),
+        ("data.train_mix={pair: 0, single: 0, best_of_4: 0}", "data.train_mix: shares are 0"),
+        ("+data.benchmarks.toy_pair=9", "data.benchmarks: 'toy_pair' is not one of toy_pairs"),
+        ("data.benchmarks.toy_pairs=0", "data.benchmarks.toy_pairs: at least one item"),
+        ("judge.template=none.jinja", "judge.template: no file none.jinja in"),
+        ("judge.template=setup.cfg/", "judge.template: "),
+        ("judge.score_min=10", "judge.score_min: 10 is not below judge.score_max, 10"),
+        ("judge.single=rating", "judge.single: 'rating' is not measured by the curves yet"),
+        ("judge.order=balanced", "judge.order: 'balanced' is not measured by the curves yet"),
+        ("scaling.subsets=0", "scaling.subsets: at least one"),
+        ("scaling.bootstrap=0", "scaling.bootstrap: at least one"),
+        ("scaling.k_meta_share=0", "scaling.k_meta_share: 0.0 is not above 0 and at most 1"),
+        ("scaling.level=1", "scaling.level: 1.0 is not between 0 and 1"),
+        ("grpo.steps=0", "grpo.steps: at least one"),
+        ("grpo.updates_per_rollout=0", "grpo.updates_per_rollout: at least one"),
+        ("grpo.temperature=0", "grpo.temperature: 0.0 is not above 0"),
+        ("bench.temperature=-1", "bench.temperature: -1.0 is not 0 or more"),
+        ("rft.epochs=0", "rft.epochs: 0.0 is not above 0"),
+        ("metarm.epochs=-1", "metarm.epochs: -1.0 is not above 0"),
+        ("sampler.top_p=0", "sampler.top_p: 0.0 is not above 0 and at most 1"),
+        ("sampler.top_p=0.9", "sampler.top_p: 0.9 cuts the tail that GRPO's ratio counts"),
         ("grpo.lr=1e-5,1e-6", "are a sweep, see conf/sweep"),
         ("grpo.lr", "grpo.lr"),
     ],
@@ -123,7 +146,7 @@ def test_a_wrong_frozen_file_is_named(tmp_path: Path) -> None:
     groups = view(load(), "grpo")
     groups["grpo"]["lrr"] = 1
     path.write_text(yaml.safe_dump(groups))
-    with pytest.raises(ConfigError, match=r"grpo.yaml: grpo.lrr"):
+    with pytest.raises(ConfigError, match=r"grpo.yaml: grpo.lrr: no such key; grpo has lr,"):
         Slice.read(path, "grpo")
 
 
@@ -134,3 +157,16 @@ def test_conf_is_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("SPCT_CONF", str(tmp_path))
     with pytest.raises(ConfigError, match=str(tmp_path)):
         config.conf_dir()
+
+
+def test_a_broken_template_is_named_before_any_job(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jinja"
+    for text, message in (("{% if %}", "Expected"), ("no delimiters", "must start with")):
+        path.write_text(text)
+        prompts.load.cache_clear()
+        with pytest.raises(ConfigError, match=f"^judge.template: .*{message}"):
+            load([f"judge.template={path}", f"report.title={message.split()[0]}"])
+
+
+def test_top_p_below_one_is_for_runs_without_grpo() -> None:
+    assert load(["sampler.top_p=0.9", "plan.policies=[base,rft]"]).sampler.top_p == 0.9

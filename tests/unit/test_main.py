@@ -10,6 +10,7 @@ import pytest
 from spct import stages
 from spct.__main__ import io_arguments, main
 from spct.config import ConfigError, Slice, dump, load, view
+from spct.scaling.banks import BankError
 from spct.stages import STAGES
 
 SEEN: dict[str, object] = {}
@@ -98,3 +99,13 @@ def test_io_arguments_come_from_annotations() -> None:
     }
     with pytest.raises(ConfigError, match=r"needs io\.out"):
         io_arguments("x", by_text, {})
+
+
+def test_what_the_curves_cannot_read_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(cfg: Slice, seed: int) -> None:
+        raise BankError("0.parquet: item a lacks sample 3")
+
+    monkeypatch.setattr(stages.Stage, "load", lambda self: broken)
+    assert run(capsys, "curves") == (2, "spct: 0.parquet: item a lacks sample 3\n")

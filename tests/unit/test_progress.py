@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+
+import pytest
 
 from spct.progress import Progress, clock
 
@@ -39,3 +42,15 @@ def test_a_terminal_line_is_redrawn_and_ended() -> None:
 
 def test_clock() -> None:
     assert [clock(s) for s in (0, 59.6, 3661)] == ["0:00", "1:00", "1:01:01"]
+
+
+def test_lines_of_a_log_reach_the_terminal_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, log = tmp_path / "tty", io.StringIO()
+    for device, shown in ((terminal, True), (tmp_path / "no/tty", False)):
+        monkeypatch.setenv("SPCT_TERMINAL", str(device))
+        with Progress("grpo", 2, stream=log, interval=0) as bar:
+            bar.add()
+        assert device.exists() == shown
+    assert terminal.read_text().startswith("grpo: 1/2 items")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import shutil
+from pathlib import Path
 
-from spct.config import ConfigError
+import pytest
+import yaml
+
+from spct.config import ConfigError, Slice
+from spct.judge import prompts
 from spct.names import normalise, run_name
 from spct.runs import Node, Runs
 
@@ -109,7 +114,8 @@ def test_judging_is_shared_policy_by_policy() -> None:
 def test_an_overridden_run_shares_with_its_experiment() -> None:
     runs = Runs("tiny_no_kl", "metarm.epochs=2")
     (run,) = runs.targets
-    assert runs.chain(run) == ["tiny", "tiny_no_kl", run]
+    chain = runs.runs[run].chain
+    assert chain == ("tiny", "tiny_no_kl", run.replace("tiny_no_kl", "tiny"), run)
     assert runs.home(run, Node("rft", MAIN)) == "tiny"
     assert runs.home(run, Node("grpo", MAIN)) == "tiny_no_kl"
     assert own(runs, run) == {"metarm", "score"}
@@ -153,3 +159,62 @@ def test_a_frozen_slice_holds_what_its_stage_reads() -> None:
     assert "grpo" not in runs.frozen(run, "curves")
     assert "grpo.lr=1e-5" in runs.frozen(run, "run")
     assert "name: toy_l" in runs.frozen(run, "toy_l/judge")
+
+
+def test_siblings_with_one_override_share_what_it_makes_equal() -> None:
+    runs = Runs(["tiny", "tiny_no_kl"], "rollout.n_rft=5")
+    tiny, no_kl = runs.targets
+    for stage in ("rollout", "select", "rft"):
+        assert runs.home(no_kl, Node(stage, MAIN)) == runs.home(tiny, Node(stage, MAIN)) == tiny
+    assert runs.home(no_kl, Node("judge", MAIN, "base")) == "tiny"
+    assert runs.home(no_kl, Node("grpo", MAIN)) == no_kl
+
+
+def test_a_home_is_its_own_home() -> None:
+    runs = Runs(["tiny", "tiny_no_kl", "tiny_seeds", "tiny_no_hint"], "rollout.n_rft=5")
+    for run in runs.targets:
+        for node, home in homes(runs, run).items():
+            assert runs.home(home, node) == home
+
+
+def test_an_override_that_only_the_ablation_takes_is_no_mistake() -> None:
+    runs = Runs("tiny_no_grpo", "sampler.top_p=0.9")
+    (run,) = runs.targets
+    assert runs.runs[run].chain == ("tiny", "tiny_no_grpo", run)
+
+
+def test_the_tracker_is_passed_on_for_every_target() -> None:
+    runs = Runs(["tiny_no_kl", "tiny"], "tracking.uri=http://host tracking.experiment=mine")
+    for run in runs.targets:
+        assert runs.tracking(run) == ["--uri", "http://host", "--experiment", "mine"]
+
+
+def test_a_run_writes_down_where_its_work_lies() -> None:
+    runs = Runs("tiny_seeds", "tracking.uri=elsewhere")
+    raw = yaml.safe_load(runs.frozen("tiny_seeds", "run"))
+    assert (raw["experiment"], raw["base"], raw["seeds"]) == ("tiny_seeds", "tiny", [0, 1, 2])
+    assert raw["overrides"] == []
+    entries = {(entry["folder"], entry["home"], entry["slice"]) for entry in raw["work"]}
+    assert ("data", "tiny", "prepare") in entries
+    assert (f"select/{MAIN}", "tiny", "select") in entries
+    assert (f"score/grpo-{MAIN}", "tiny", "toy_l/score") in entries
+
+
+def test_an_own_template_is_an_input_and_its_content_is_in_the_slice(tmp_path: Path) -> None:
+    assert Runs("tiny").template("tiny", MAIN) == []
+    path = tmp_path / "mine.jinja"
+    shutil.copy(prompts.path("toy.jinja"), path)
+
+    def frozen() -> str:
+        runs = Runs("tiny", f"judge.template={path}")
+        (run,) = runs.targets
+        assert runs.template(run, MAIN) == [str(path)]
+        assert "template_hash" not in runs.frozen(run, "select")
+        return runs.frozen(run, f"{MAIN}/grpo")
+
+    before = frozen()
+    (tmp_path / "grpo.yaml").write_text(before)
+    assert Slice.read(tmp_path / "grpo.yaml", "grpo").judge.template == str(path)
+    assert frozen() == before
+    path.write_text(path.read_text() + " ")
+    assert frozen() != before

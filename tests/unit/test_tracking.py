@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from spct import artifact
+from spct.closing import after, closing_line, lines
 from spct.scaling.curves import COLUMNS
 from spct.tracking import (
     MetricsLog,
-    closing_line,
     read_metrics,
     sync,
     sync_cli,
@@ -64,6 +65,7 @@ def test_broken_metrics_are_named(tmp_path: Path) -> None:
 
 def test_where_people_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("VIRTUAL_ENV", "activated")
     assert tracking_uri() == "sqlite:///mlflow.db"
     assert closing_line(Path("a.png"), Path("b.html")).endswith("MLflow: mlflow ui")
     assert "--backend-store-uri sqlite:///x.db" in closing_line(
@@ -89,8 +91,20 @@ def curve_row(k: int, accuracy: float, method: str = "voting") -> dict[str, Any]
 def make_results(root: Path, rise: float = 0.1) -> None:
     """What a small run leaves: frozen slices, a model with its log, a ledger, curves, a figure."""
     folder = root / "results" / RUN
-    for name, text in {"m/grpo": "grpo: {lr: 0.1}", "curves": "scaling: {ks: [1, 2]}"}.items():
-        path = folder / f"config/{name}.yaml"
+    work = [
+        {"stage": "select", "folder": "select/m", "home": "tiny", "slice": "select"},
+        {"stage": "grpo", "folder": "grpo/m", "home": RUN, "slice": "m/grpo"},
+        {"stage": "judge", "folder": "judge/grpo-m", "home": RUN, "slice": "m/judge"},
+    ]
+    origin = {"experiment": "tiny", "base": "", "overrides": [], "seeds": [0], "work": work}
+    frozen = {
+        f"{RUN}/config/m/grpo": "grpo: {lr: 0.1}",
+        f"{RUN}/config/curves": "scaling: {ks: [1, 2]}",
+        f"{RUN}/config/run": yaml.safe_dump(origin),
+        "tiny/config/select": "select: {use_plain: true}",
+    }
+    for name, text in frozen.items():
+        path = root / f"results/{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     with artifact.atomic_dir(folder / "seed0/grpo/m", stage="grpo") as model:
@@ -98,7 +112,8 @@ def make_results(root: Path, rise: float = 0.1) -> None:
         for step in range(1200):
             log.write(step, {"reward": step / 1200})
     (folder / "seed0/grpo/m.state").mkdir(parents=True, exist_ok=True)
-    artifact.write_ledger(folder / "seed0/select/m/ledger.json", total=3, kept=2, rejected={"x": 1})
+    ledger = root / "results/tiny/seed0/select/m/ledger.json"
+    artifact.write_ledger(ledger, total=3, kept=2, rejected={"x": 1})
     rows = [curve_row(k, 0.5 + rise * k) for k in (1, 2)] + [curve_row(1, 0.4, "greedy")]
     artifact.write_csv(folder / "curves.csv", COLUMNS, rows)
     (root / "reports" / RUN).mkdir(parents=True, exist_ok=True)
@@ -146,13 +161,19 @@ def test_a_run_is_mirrored_whole(tracker: Any) -> None:
     }  # fmt: skip
     parent = runs[RUN]
     assert parent.data.params["grpo.lr"] == "0.1"
+    assert parent.data.params["select.use_plain"] == "True"
     for name, run in runs.items():
         if name != RUN:
             assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     curve = history(root, runs["curve: voting grpo m"].info.run_id, "accuracy/toy_pairs")
     assert sorted(curve) == [(1, 0.6), (2, 0.7)]
     assert len(history(root, runs["grpo m seed 0"].info.run_id, "reward")) == 1200
-    assert runs["select m seed 0"].data.metrics["ledger/rejected.x"] == 1
+    assert sorted(m for m in runs["curve: voting grpo m"].data.metrics if "rate" in m) == [
+        "invalid_rate/toy_pairs", "tie_rate/toy_pairs",
+    ]  # fmt: skip
+    shared = runs["select m seed 0"].data
+    assert shared.metrics["ledger/rejected.x"] == 1
+    assert shared.tags["spct.home"] == "tiny" and len(shared.tags["spct.slice"]) == 16
     model = root / "results" / RUN / "seed0/grpo/m"
     tags = runs["grpo m seed 0"].data.tags
     assert tags["spct.content_hash.m"] == artifact.content_hash(model)
@@ -184,7 +205,32 @@ def test_a_dead_tracker_is_said_and_waited_for_briefly(
     assert time.monotonic() - started < 20
     told = json.loads((tmp_path / "results" / RUN / "tracked.json").read_text())
     assert told["synced"] is False and told["reason"]
-    assert "spct sync --run" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"MLflow was not reached ({told['reason']}); later: spct sync --run" in out
+    assert "MLflow: http://127.0.0.1:9" in out
+
+
+def test_the_closing_lines_name_the_tracker_that_was_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    told = {"run": "t", "uri": "http://host:5000", "experiment": "mine", "synced": True}
+    assert lines(told)[0].endswith("MLflow: http://host:5000") and len(lines(told)) == 1
+    _, why = lines({**told, "synced": False, "reason": "down"})
+    assert "(down); later: spct sync --run t --uri http://host:5000 --experiment mine" in why
+    (tmp_path / "t").mkdir()
+    assert after("t", tmp_path) == []
+    for text in ("", "[]", "{"):
+        (tmp_path / "t/tracked.json").write_text(text)
+        assert "cannot be read" in after("t", tmp_path)[1]
+
+
+def test_a_run_of_older_code_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results/t/config/run.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("experiment: tiny\noverrides: []\n")
+    with pytest.raises(artifact.BrokenArtifact, match="older code; run Snakemake"):
+        sync("t", results=tmp_path / "results", reports=tmp_path)
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:

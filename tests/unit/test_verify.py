@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from spct import artifact, resume
-from spct.config import ConfigError
+from spct.config import ConfigError, dump
+from spct.publish import publish
 from spct.verify import verify_cli
 
 
@@ -49,6 +50,61 @@ def test_other_code_makes_results_stale(
     monkeypatch.setattr(artifact, "code_fingerprint", lambda: "other")
     assert verify_cli([str(tmp_path)]) == 0
     assert "of them 3 stale; 0 broken" in capsys.readouterr().out
+
+
+def shared_run(root: Path) -> Path:
+    """A finished run ``mine`` whose select stage lies in ``base``."""
+    folder = root / "results/mine"
+    results(folder)
+    (folder / "comparisons.csv").touch()
+    table = pa.table({"id": ["a"]})
+    place = root / "results/base/seed3/select/m/rft.parquet"
+    artifact.write_table(place, table, key=("id",), kind="rows")
+    work = [{"stage": "select", "folder": "select/m", "home": "base", "slice": "select"}]
+    origin = {"experiment": "mine", "overrides": [], "seeds": [3], "work": work}
+    for path, value in {"mine/config/run": origin, "base/config/select": {"select": {}}}.items():
+        artifact.write_text(root / f"results/{path}.yaml", dump(value))
+    artifact.write_text(root / "reports/mine/report.html", "page")
+    return place
+
+
+def test_shared_work_is_verified_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = shared_run(tmp_path)
+    mine = str(tmp_path / "results/mine")
+    assert verify_cli([mine]) == 0
+    assert "4 whole" in capsys.readouterr().out
+    place.write_bytes(place.read_bytes()[:-1])
+    assert verify_cli([mine, mine]) == 1
+    assert "1 broken" in capsys.readouterr().out
+    place.unlink()
+    place.parent.rmdir()
+    assert verify_cli([mine]) == 1
+    assert f"{place.parent} is missing" in capsys.readouterr().out
+
+
+def test_publishing_copies_the_slices_of_all_stages(tmp_path: Path) -> None:
+    shared_run(tmp_path)
+    where = {"results": tmp_path / "results", "reports": tmp_path / "reports"}
+    folder = publish("mine", tmp_path / "docs", **where)
+    assert folder.name.endswith("-mine")
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file()}
+    assert found == {
+        "report.html", "curves.csv", "comparisons.csv", "config/run.yaml", "config/select.yaml",
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="base/report.html is missing"):
+        publish("base", tmp_path / "docs", **where)
+
+
+def test_resume_takes_the_arguments_of_the_last_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resume.recorded() == ["--cores", "all"]
+    (tmp_path / ".snakemake").mkdir()
+    words = ["--cores", "2", "--config", "hydra=grpo.lr=1 grpo.steps=2"]
+    monkeypatch.setattr(sys, "argv", ["snakemake", *words, "--rerun-incomplete"])
+    resume.record()
+    assert resume.recorded() == words
 
 
 def test_commands_are_told_apart() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import Any
 
 import pytest
+
+from spct.judge import prompts
 
 SMOKE = ("--config", "experiments=[smoke]")
 AFTER_GRPO = {
@@ -67,7 +70,7 @@ def test_an_ablation_adds_only_its_own_jobs(clone: Any) -> None:
     both = clone.planned("--config", "experiments=[tiny,tiny_no_kl]")
     added = both - clone.planned()
     del added["freeze"]
-    assert dict(added) == AFTER_GRPO
+    assert dict(added) == {**AFTER_GRPO, "score": 3}  # tiny guides all three policies
 
 
 def test_nothing_is_planned_after_success(finished: Any) -> None:
@@ -117,6 +120,34 @@ def test_an_override_has_its_own_folder_and_leaves_the_plain_run_alone(finished:
     assert not finished.planned(*SMOKE)
 
 
+def test_a_size_may_be_named_like_a_model_of_the_hub(clone: Any) -> None:
+    text = (clone.root / "conf/model/toy_s.yaml").read_text()
+    path = clone.root / "conf/model/Toy-0.6B.yaml"
+    path.write_text(text.replace("name: toy_s", "name: Toy-0.6B"))
+    plan = clone.planned(*SMOKE, "hydra=model=Toy-0.6B")
+    path.unlink()
+    assert plan["grpo"] == plan["metarm"] == 1 and plan["score"] == 1
+
+
+def test_an_edited_template_reruns_what_reads_it_and_a_touched_one_nothing(stubs: Any) -> None:
+    mine = stubs.root / "mine.jinja"
+    shutil.copy(prompts.path("toy.jinja"), mine)
+    own = (*SMOKE, "hydra=judge.template=mine.jinja")
+    stubs.complete(*own)
+    mine.touch()
+    assert not stubs.planned(*own)
+    mine.write_text(mine.read_text() + " ")
+    plan = stubs.planned(*own)
+    assert plan["grpo"] == plan["metarm"] == 1 and not plan["prepare"]
+
+
+def test_the_end_says_where_to_look_and_what_was_not_mirrored(stubs: Any) -> None:
+    text = stubs.snakemake("--cores", "2", *SMOKE, "hydra=tracking.uri=http://host")
+    assert "figure: reports/smoke/scaling.png" in text
+    assert "MLflow was not reached" in text and "spct sync --run smoke" in text
+    assert "--uri http://host" in (stubs.root / "results/smoke/tracked.json").read_text()
+
+
 def test_a_lost_output_is_remade(finished: Any) -> None:
     (finished.root / "results/smoke/curves.csv").unlink()
     assert set(finished.planned(*SMOKE)) == {"curves", "report", "track"}
@@ -134,6 +165,7 @@ def test_resume_after_a_killed_snakemake(stubs: Any) -> None:
     owner.kill()
     owner.wait()
     assert "cannot be locked" in stubs.snakemake("--cores", "2", *SMOKE, ok=False)
-    text = stubs.run("spct", "resume", "--cores", "2", *SMOKE)
+    text = stubs.run("spct", "resume")
+    assert "resuming: snakemake --cores 2 --config 'experiments=[smoke]'" in text
     assert "ending orphaned stage process" in text
     assert not stubs.planned(*SMOKE)

@@ -4,6 +4,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
+from spct import closing, resume
 from spct.config import ConfigError
 from spct.runs import Node, Runs
 
@@ -11,6 +12,10 @@ from spct.runs import Node, Runs
 os.environ.update(
     PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()])
 )
+
+# Stages show the progress that is in their logs here too, if somebody watches.
+if sys.stderr.isatty():
+    os.environ.setdefault("SPCT_TERMINAL", os.ttyname(sys.stderr.fileno()))
 
 if set(config) - {"experiments", "hydra"}:
     raise WorkflowError(
@@ -26,7 +31,7 @@ except ConfigError as error:
 wildcard_constraints:
     run="[^/]+",
     seed=r"\d+",
-    size=r"[\w.]+",
+    size=r"[\w.-]+",
     policy="base|rft|grpo",
     shard=r"\d+",
 
@@ -51,6 +56,11 @@ def bank(stage):
 def base_model(w):
     """Input: the shipped base. A source: its time stamp never reruns anything."""
     return [ancient(path) for path in RUNS.base_model(w.run, w.size)]
+
+
+def own_template(w):
+    """Input: the user's own prompt. Its content is in the slice, so its time stamp says nothing."""
+    return [ancient(path) for path in RUNS.template(w.run, w.size)]
 
 
 def many(name, listed=""):

@@ -5,7 +5,7 @@ rule freeze:
     log:
         "logs/{run}/freeze/{slice}.log",
     wildcard_constraints:
-        slice=r"([\w.]+/)?\w+",
+        slice=r"([\w.-]+/)?\w+",
     threads: 1
     resources:
         mem_mb=100,

@@ -4,10 +4,12 @@ rule grpo:
         train=made("prepare", "train.parquet"),
         init=lambda w: RUNS.init(w.run, w.seed, RUNS.start(w.run), w.size),
         base=base_model,
+        template=own_template,
     output:
         directory("results/{run}/seed{seed}/grpo/{size}"),
     log:
         "logs/{run}/seed{seed}/grpo/{size}.log",
+    priority: 90
     threads: 1
     resources:
         mem_mb=4000,

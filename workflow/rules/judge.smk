@@ -5,10 +5,12 @@ rule judge:
         bench=made("prepare", "bench.parquet"),
         init=lambda w: RUNS.init(w.run, w.seed, w.policy, w.size),
         base=base_model,
+        template=own_template,
     output:
         "results/{run}/seed{seed}/judge/{policy}-{size}/{shard}.parquet",
     log:
         "logs/{run}/seed{seed}/judge/{policy}-{size}/{shard}.log",
+    priority: 20
     threads: 1
     resources:
         mem_mb=4000,

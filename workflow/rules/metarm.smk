@@ -4,10 +4,12 @@ rule metarm:
         train=made("prepare", "train.parquet"),
         banks=lambda w: RUNS.metarm_banks(w.run, w.seed),
         base=base_model,
+        template=own_template,
     output:
         directory("results/{run}/seed{seed}/metarm/{size}"),
     log:
         "logs/{run}/seed{seed}/metarm/{size}.log",
+    priority: 100
     threads: 1
     resources:
         mem_mb=4000,

@@ -5,10 +5,12 @@ rule rft:
         general=made("prepare", "general.parquet"),
         rows=made("select", "rft.parquet"),
         base=base_model,
+        template=own_template,
     output:
         directory("results/{run}/seed{seed}/rft/{size}"),
     log:
         "logs/{run}/seed{seed}/rft/{size}.log",
+    priority: 60
     threads: 1
     resources:
         mem_mb=4000,

@@ -3,10 +3,12 @@ rule rollout:
         cfg="results/{run}/config/{size}/rollout.yaml",
         train=made("prepare", "train.parquet"),
         base=base_model,
+        template=own_template,
     output:
         "results/{run}/seed{seed}/rollout/{size}/{shard}.parquet",
     log:
         "logs/{run}/seed{seed}/rollout/{size}/{shard}.log",
+    priority: 60
     threads: 1
     resources:
         mem_mb=4000,

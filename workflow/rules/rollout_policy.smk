@@ -3,10 +3,12 @@ rule rollout_policy:
         cfg="results/{run}/config/{size}/rollout_policy.yaml",
         train=made("prepare", "train.parquet"),
         models=lambda w: RUNS.tuned(w.run, w.seed, w.size),
+        template=own_template,
     output:
         "results/{run}/seed{seed}/rollout_policy/{size}/{shard}.parquet",
     log:
         "logs/{run}/seed{seed}/rollout_policy/{size}/{shard}.log",
+    priority: 90
     threads: 1
     resources:
         mem_mb=4000,

@@ -4,10 +4,12 @@ rule score:
         bench=made("prepare", "bench.parquet"),
         bank=made("judge", "{shard}.parquet"),
         metarm=lambda w: RUNS.metarm(w.run, w.seed),
+        template=own_template,
     output:
         "results/{run}/seed{seed}/score/{policy}-{size}/{shard}.parquet",
     log:
         "logs/{run}/seed{seed}/score/{policy}-{size}/{shard}.log",
+    priority: 80
     threads: 1
     resources:
         mem_mb=4000,

@@ -8,6 +8,7 @@ rule select:
         ledger="results/{run}/seed{seed}/select/{size}/ledger.json",
     log:
         "logs/{run}/seed{seed}/select/{size}.log",
+    priority: 60
     threads: 1
     resources:
         mem_mb=2000,

@@ -5,6 +5,7 @@ rule track:
         page="reports/{run}/report.html",
         curves="results/{run}/curves.csv",
         models=lambda w: RUNS.collect(w.run)["models"],
+        run="results/{run}/config/run.yaml",
     output:
         "results/{run}/tracked.json",
     log:
@@ -13,5 +14,8 @@ rule track:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        # Asks for `output` so that Snakemake records no value: another tracker reruns nothing.
+        tracker=lambda w, output: RUNS.tracking(w.run),
     shell:
-        "spct sync --run {wildcards.run} --out {output} > {log} 2>&1"
+        "spct sync --run {wildcards.run} {params.tracker:q} --out {output} > {log} 2>&1"

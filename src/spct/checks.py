@@ -1,0 +1,141 @@
+"""What the types of :mod:`spct.schema` cannot say: choices, bounds, and what goes with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jinja2
+
+from spct.data import toy
+from spct.errors import ConfigError
+from spct.judge import prompts
+from spct.schema import Config, DataConfig
+
+POLICIES = ("base", "rft", "grpo")
+CHOICES = {
+    "plan.policies": POLICIES,
+    "plan.side_policies": POLICIES,
+    "plan.guided": POLICIES,
+    "data.world": ("v1",),
+    "model.dtype": ("float32", "bfloat16"),
+    "sampler.engine": ("native", "hf"),
+    "judge.principles": ("self", "none", "given"),
+    "judge.order": ("random", "balanced", "fixed"),
+    "judge.single": ("verdict", "rating"),
+    "rft.optim.name": ("adamw", "muon"),
+    "metarm.optim.name": ("adamw", "muon"),
+    "grpo.std": ("population", "sample", "none"),
+    "scaling.invalid": ("drop", "zero"),
+}
+# Stages know these, but the curves cannot measure them yet.
+UNMEASURED = {"judge.order": ("balanced", "fixed"), "judge.single": ("rating",)}
+AT_LEAST_ONE = (
+    "rft.checkpoint_every",
+    "grpo.checkpoint_every",
+    "grpo.micro_batch",
+    "grpo.steps",
+    "grpo.updates_per_rollout",
+    "metarm.checkpoint_every",
+    "plan.seeds",
+    "plan.policies",
+    "data.benchmarks",
+    "data.train_mix",
+    "sampler.batch_size",
+    "sampler.max_new_tokens",
+    "sampler.part_samples",
+    "rollout.shards",
+    "grpo.group_size",
+    "rollout_policy.shards",
+    "bench.shards",
+    "bench.k_max",
+    "scaling.ks",
+    "scaling.subsets",
+    "scaling.bootstrap",
+)
+Bound = tuple[str, Callable[[float], bool]]
+SHARE: Bound = ("a share from 0 to below 1", lambda x: 0 <= x < 1)
+PART: Bound = ("above 0 and at most 1", lambda x: 0 < x <= 1)
+INSIDE: Bound = ("between 0 and 1", lambda x: 0 < x < 1)
+POSITIVE: Bound = ("above 0", lambda x: x > 0)
+NOT_NEGATIVE: Bound = ("0 or more", lambda x: x >= 0)
+BOUNDS: dict[str, Bound] = {
+    "rft.general_share": SHARE,
+    "metarm.dev_share": SHARE,
+    "scaling.k_meta_share": PART,
+    "sampler.top_p": PART,
+    "scaling.level": INSIDE,
+    "rft.epochs": POSITIVE,
+    "metarm.epochs": POSITIVE,
+    "grpo.temperature": POSITIVE,
+    "bench.temperature": NOT_NEGATIVE,
+}
+
+
+def check(cfg: Config) -> None:
+    """Raises :class:`~spct.errors.ConfigError` with the first key that is wrong, and why."""
+    _check_choices(cfg)
+    for key in AT_LEAST_ONE:
+        value = _get(cfg, key)
+        if (len(value) if isinstance(value, list | dict) else value) < 1:
+            raise ConfigError(f"{key}: at least one is needed, not {value!r}")
+    for key, (wanted, holds) in BOUNDS.items():
+        if not holds(_get(cfg, key)):
+            raise ConfigError(f"{key}: {_get(cfg, key)} is not {wanted}")
+    if cfg.plan.policies != [name for name in POLICIES if name in cfg.plan.policies]:
+        raise ConfigError(f"plan.policies: each at most once, in the order {', '.join(POLICIES)}")
+    check_data(cfg.data)
+    _check_judge(cfg)
+    if cfg.sampler.top_p < 1 and "grpo" in cfg.plan.policies:
+        raise ConfigError(
+            f"sampler.top_p: {cfg.sampler.top_p} cuts the tail that GRPO's ratio counts; "
+            "keep 1.0, or leave grpo out of plan.policies"
+        )
+
+
+def _check_choices(cfg: Config) -> None:
+    for key, allowed in CHOICES.items():
+        value = _get(cfg, key)
+        for one in value if isinstance(value, list) else [value]:
+            if one not in allowed:
+                raise ConfigError(f"{key}: {one!r} is not one of {', '.join(allowed)}")
+            if one in UNMEASURED.get(key, ()):
+                works = ", ".join(name for name in allowed if name not in UNMEASURED[key])
+                raise ConfigError(f"{key}: {one!r} is not measured by the curves yet; use {works}")
+
+
+def check_data(data: DataConfig) -> None:
+    """Names and counts of training kinds and benchmarks. Raises ``ConfigError`` naming them."""
+    kinds = [kind for kind, spec in toy.KINDS.items() if not spec.shift]
+    _check_names("data.train_mix", data.train_mix, kinds)
+    _check_names("data.benchmarks", data.benchmarks, list(toy.BENCHMARKS))
+    if min(data.train_mix.values()) < 0 or sum(data.train_mix.values()) <= 0:
+        raise ConfigError("data.train_mix: shares are 0 or more, and one of them is above 0")
+    for name, items in data.benchmarks.items():
+        if items < 1:
+            raise ConfigError(f"data.benchmarks.{name}: at least one item is needed, not {items}")
+
+
+def _check_names(key: str, given: Mapping[str, Any], known: list[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{key}: {name!r} is not one of {', '.join(known)}")
+
+
+def _check_judge(cfg: Config) -> None:
+    low, high = cfg.judge.score_min, cfg.judge.score_max
+    if low >= high:
+        raise ConfigError(f"judge.score_min: {low} is not below judge.score_max, {high}")
+    try:
+        prompts.load(cfg.judge.template)
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    except (ValueError, OSError, jinja2.TemplateError) as error:
+        raise ConfigError(f"judge.template: {cfg.judge.template}: {error}") from error
+
+
+def _get(cfg: Config, key: str) -> Any:
+    value: Any = cfg
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value

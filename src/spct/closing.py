@@ -1,0 +1,73 @@
+"""What to say when a run is finished: where to look, and why MLflow lacks it if it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spct.tracking import (
+    DEFAULT_EXPERIMENT,
+    DEFAULT_URI,
+    MARKER,
+    tracking_uri,
+    without_password,
+)
+
+
+def closing_line(figure: Path, page: Path, uri: str = "") -> str:
+    """One line for people: where the figure, the report and MLflow are.
+
+    ``uri`` is the tracker that was used, by default the one that would be.
+    """
+    uri = without_password(uri or tracking_uri())
+    where = uri if uri.startswith("http") else f"{_program()} ui"
+    if not uri.startswith("http") and uri != DEFAULT_URI:
+        where += f" --backend-store-uri {uri}"
+    return f"figure: {figure}   report: {page}   MLflow: {where}"
+
+
+def _program() -> str:
+    """What to type for mlflow: with its folder if that is an environment not activated."""
+    beside = Path(sys.executable).with_name("mlflow")
+    if sys.prefix == sys.base_prefix or os.environ.get("VIRTUAL_ENV") or not beside.is_file():
+        return "mlflow"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
+
+
+def after(run: str, results: Path = Path("results")) -> list[str]:
+    """:func:`lines` of a run; none where only a part of it was asked for, so nothing was synced."""
+    return lines(read_marker(run, results)) if (results / run / MARKER).exists() else []
+
+
+def read_marker(run: str, results: Path = Path("results")) -> dict[str, Any]:
+    """What the last sync of a run told; one that cannot be read counts as not synced."""
+    path = results / run / MARKER
+    try:
+        return {"run": run, **json.loads(path.read_text(encoding="utf-8"))}
+    except (OSError, TypeError, ValueError):
+        return {"run": run, "synced": False, "reason": f"{path} cannot be read"}
+
+
+def lines(told: Mapping[str, Any], reports: Path = Path("reports")) -> list[str]:
+    """The closing line and, if the tracker was not reached, the reason and how to catch up."""
+    uri, folder = told.get("uri", ""), reports / told["run"]
+    shown = [closing_line(folder / "scaling.png", folder / "report.html", uri)]
+    if not told.get("synced"):
+        shown.append(f"MLflow was not reached ({told.get('reason')}); later: {_command(told, uri)}")
+    return shown
+
+
+def _command(told: Mapping[str, Any], uri: str) -> str:
+    words = ["spct", "sync", "--run", told["run"]]
+    if uri and uri != DEFAULT_URI and "MLFLOW_TRACKING_URI" not in os.environ:
+        words += ["--uri", uri]
+    experiment = told.get("experiment", DEFAULT_EXPERIMENT)
+    if experiment != DEFAULT_EXPERIMENT:
+        words += ["--experiment", experiment]
+    return shlex.join(words)
