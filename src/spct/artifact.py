@@ -156,11 +156,15 @@ def check_dir(folder: Path) -> dict[str, Any]:
 
 
 def table_hash(table: pa.Table, key: Sequence[str], volatile: Sequence[str] = ()) -> str:
-    """SHA-256 over the rows sorted by ``key``, columns by name, without the volatile ones."""
+    """SHA-256 over the rows sorted by ``key``, columns by name, without the volatile ones.
+
+    Parquet renames the field inside a list type on the way; the hash does not see that.
+    """
     table = table.drop_columns([name for name in volatile if name in table.column_names])
     table = table.sort_by([(name, "ascending") for name in key])
     table = table.select(sorted(table.column_names))
-    digest = hashlib.sha256(json.dumps([[f.name, str(f.type)] for f in table.schema]).encode())
+    types = [str(field.type).replace("<element:", "<item:") for field in table.schema]
+    digest = hashlib.sha256(json.dumps([table.column_names, types]).encode())
     for row in table.to_pylist():
         digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
         digest.update(b"\n")

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from spct import artifact
@@ -92,3 +93,21 @@ def test_one_kind_is_not_taken_for_another(tmp_path: Path) -> None:
 def test_an_unknown_label_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="'stars' is not one of best, pair_tie"):
         Label("stars", 5)
+
+
+def test_the_hash_in_the_footer_is_that_of_the_rows_as_read(tmp_path: Path) -> None:
+    """Lists, floats and empty cells come back from Parquet as they were hashed."""
+    item = Item(
+        "a", "d", "s", "pair", ({"role": "user", "content": "q"},), ("x", "y"), Label("best", 1)
+    )
+    row = Sample(
+        "a", "sample", 0, 7, [1, 0], "m", "t", "text", 3, 4, -1.25, "stop", "ok", [3, 9], True, 0.1
+    )
+    failed = Sample("a", "greedy", 0, 7, [0, 1], "m", "t", "", 3, 0, None, "none", "malformed",
+                    None, None)  # fmt: skip
+    write_items(tmp_path / "items.parquet", [item])
+    write_bank(tmp_path / "bank.parquet", [row, failed])
+    for name in ("items", "bank"):
+        path = tmp_path / f"{name}.parquet"
+        manifest = artifact.read_manifest(path)
+        assert artifact.table_hash(pq.read_table(path), manifest["key"]) == manifest["content_hash"]
