@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "spct"
 MARKER = "tracked.json"
+# Tells MLflow's UI that these are training runs, not an agent's traces.
+TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 KEY, CONTENT, RUN = "spct.key", "spct.content", "spct.run"
 # MLflow's limits for one log_batch call.
 _METRICS_A_BATCH, _PARAMS_A_BATCH, _PARAM_LENGTH = 1000, 100, 6000
@@ -146,7 +148,9 @@ def _push(
 
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
-    where = found.experiment_id if found else client.create_experiment(experiment)
+    where = (
+        found.experiment_id if found else client.create_experiment(experiment, tags=TRAINING_VIEW)
+    )
     known = _known(client, where, run)
     commit = _git_commit()
     common = {RUN: run, **({"mlflow.source.git.commit": commit} if commit else {})}

@@ -141,6 +141,7 @@ def runs_of(root: Path) -> dict[str, Any]:
     client = MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db")
     experiment = client.get_experiment_by_name("test")
     assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 
