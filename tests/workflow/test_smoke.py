@@ -130,9 +130,19 @@ def run_and_kill(clone: Clone, stage: str, ready: Callable[[], bool]) -> None:
     assert process.returncode != 0, text
 
 
+def kill_snakemake_during(clone: Clone, stage: str) -> None:
+    """Start the workflow and SIGKILL Snakemake itself while a stage runs."""
+    process = clone.start("snakemake", "--cores", "2", *SMOKE)
+    while process.poll() is None and stage_process(clone.root, stage) is None:
+        time.sleep(0.01)
+    assert process.poll() is None, f"{stage} was never caught"
+    process.kill()
+    process.wait()
+
+
 @pytest.fixture(scope="module")
 def disturbed(undisturbed: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which a sampler and GRPO were killed before ``smoke`` was finished."""
+    """A clone in which a sampler, GRPO and then Snakemake itself were killed before the end."""
     clone = clone_to(tmp_path_factory.mktemp("disturbed"), weights=True)
     part = clone.root / SEED / "rollout/toy_s/0.parquet.parts/0.parquet"
     run_and_kill(clone, "rollout", part.exists)
@@ -140,7 +150,8 @@ def disturbed(undisturbed: Clone, tmp_path_factory: pytest.TempPathFactory) -> C
     state = clone.root / SEED / "grpo/toy_s.state/state.pt"
     run_and_kill(clone, "grpo", state.exists)
     assert not (clone.root / SEED / "grpo/toy_s").exists() and state.exists()
-    clone.complete(*SMOKE)
+    kill_snakemake_during(clone, "metarm")
+    clone.run("spct", "resume", "--cores", "2", *SMOKE)
     return clone
 
 
