@@ -50,8 +50,3 @@ def to_original(shown: Sequence[T], order: Sequence[int]) -> list[T]:
         raise ValueError(f"{list(order)} is no order of {len(shown)} responses")
     back = dict(zip(order, shown, strict=True))
     return [back[i] for i in range(len(order))]
-
-
-def to_shown(original: Sequence[T], order: Sequence[int]) -> list[T]:
-    """The inverse of :func:`to_original`: values by original index, in the order shown."""
-    return [original[i] for i in order]
