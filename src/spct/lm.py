@@ -164,12 +164,14 @@ def load(
     *,
     weights: bool = True,
     dtype: torch.dtype | None = None,
+    place: torch.device | None = None,
 ) -> LM:
     """The model at ``init`` (a folder), or the base of ``config``; safetensors only, in eval mode.
 
     Without ``weights`` only the tokenizer is read: for engines that hold the weights themselves.
     ``dtype``: of the weights in memory, if not the configured one
-    (:class:`spct.training.precision.Precision`).
+    (:class:`spct.training.precision.Precision`). ``place``: where they lie, if not on
+    :func:`device`.
     Raises as :func:`source_of` does.
     """
     import transformers
@@ -181,7 +183,7 @@ def load(
         model = transformers.AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype or DTYPES[config.dtype], use_safetensors=True, **options(config)
         )
-        model = model.to(device()).eval()
+        model = model.to(place or device()).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options(config))
     return LM(model, tokenizer, model_hash(source, config.revision), str(source), config)
 

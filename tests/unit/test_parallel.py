@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import filecmp
+import importlib
 import itertools
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spct import lm
+from spct.config import load as compose
 from spct.grpo.loss import Settings, Totals, objective
+from spct.metarm import model as metarm
+from spct.schema import ModelConfig
 from spct.training import parallel
 from spct.training.deal import deal, passes, silent
 from spct.training.groups import Group, micro_batches
@@ -370,3 +377,45 @@ def test_an_idle_pass_counts_for_nothing_and_reaches_the_weights() -> None:
     assert nothing.weight is None
     nothing.loss.backward()
     assert torch.equal(logprobs.grad, torch.zeros(2))
+
+
+# ---- where weights are read to -------------------------------------------------------------------
+
+
+class Seen(Exception):
+    """The place a stage asked for."""
+
+
+TRAINERS: dict[str, Callable[[Any], object]] = {
+    "spct.rft.train": lambda run: run(**dict.fromkeys(("items", "rows", "general", "out"))),
+    "spct.metarm.train": lambda run: run(items=None, banks=[], out=None),
+    "spct.baselines.train": lambda run: run(items=None, name="btrm", out=None),
+    "spct.grpo.train": lambda run: run(items=None, out=Path("out")),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("stage", TRAINERS)
+def test_whole_weights_need_not_fit_one_of_several_devices(
+    stage: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any, place: torch.device, **__: Any) -> None:
+        raise Seen(place.type)
+
+    module = importlib.import_module(stage)
+    world = World(0, size, torch.device("cuda"))
+    monkeypatch.setattr(module, "joined", lambda: nullcontext(world))
+    monkeypatch.setattr(module, "read_items", lambda _: [], raising=False)
+    monkeypatch.setattr("spct.lm.load", load)
+    monkeypatch.setattr("spct.metarm.model.load", load)
+    run = partial(module.run, compose(["experiment=smoke"]), 0)
+    with pytest.raises(Seen, match="cuda" if size == 1 else "cpu"):
+        TRAINERS[stage](run)
+
+
+def test_weights_go_where_they_are_told(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lm, "device", lambda: torch.device("meta"))
+    config = ModelConfig("tiny", str(tiny_folder), None, "float32", False)
+    for load in (lm.load, metarm.load):
+        assert load(config).model.device.type == "meta"
+        assert load(config, place=torch.device("cpu")).model.device.type == "cpu"

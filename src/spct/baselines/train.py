@@ -39,7 +39,7 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
         raise ConfigError(f"io.name: {name} comes trained; only its scores are asked for")
     with joined() as world:
         precision = Precision.of(cfg.model.dtype, world.device)
-        rm = scalar.load(cfg.model, init, dtype=precision.weights)
+        rm = scalar.load(cfg.model, init, dtype=precision.weights, place=world.loads_on)
         encoder = Encoder(rm.text, Judge.build(cfg.judge, special_tokens(rm.text.tokenizer)))
         train, dev = split(read_items(items), spec.dev_share, seed)
         lesson = made.lesson(encoder, train)

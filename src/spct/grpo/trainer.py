@@ -74,7 +74,9 @@ class Trainer:
 
     def _load(self, init: str, *, trained: bool) -> lm.LM:
         """The model at ``init``, sharded where the world or the precision asks for it."""
-        loaded = lm.load(self.cfg.model, init, dtype=self.precision.weights)
+        loaded = lm.load(
+            self.cfg.model, init, dtype=self.precision.weights, place=self.world.loads_on
+        )
         loaded.model.requires_grad_(trained)
         choice.serves(loaded.model)  # runs the model, which must still be whole for that
         recompute = trained and self.config.recompute

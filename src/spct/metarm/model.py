@@ -84,10 +84,16 @@ def score(
     return [every[place] for place in range(len(examples))]
 
 
-def load(config: ModelConfig, init: str | Path = "", *, dtype: torch.dtype | None = None) -> MetaRM:
+def load(
+    config: ModelConfig,
+    init: str | Path = "",
+    *,
+    dtype: torch.dtype | None = None,
+    place: torch.device | None = None,
+) -> MetaRM:
     """The model at ``init``, or the base of ``config``; a new head of zeros unless it has one.
 
-    ``dtype``: of the weights in memory, if not the configured one.
+    ``dtype`` and ``place`` of the weights in memory, as in :func:`spct.lm.load`.
     """
     import transformers
 
@@ -106,4 +112,4 @@ def load(config: ModelConfig, init: str | Path = "", *, dtype: torch.dtype | Non
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, **lm.options(config))
     text = lm.LM(model, tokenizer, lm.model_hash(source, config.revision))
     model.config.pad_token_id = text.pad
-    return MetaRM(model.to(lm.device()).eval(), text)
+    return MetaRM(model.to(place or lm.device()).eval(), text)

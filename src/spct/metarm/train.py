@@ -58,7 +58,7 @@ def run(
     spec, name = cfg.metarm, f"metarm {cfg.model.name}"
     with joined() as world:
         precision = Precision.of(cfg.model.dtype, world.device)
-        judge_model = metarm.load(cfg.model, init, dtype=precision.weights)
+        judge_model = metarm.load(cfg.model, init, dtype=precision.weights, place=world.loads_on)
         model, text = judge_model.model, judge_model.text
         judge = Judge.build(cfg.judge, special_tokens(text.tokenizer))
         data, skipped = labelled(text, judge, items, banks)

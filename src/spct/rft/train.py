@@ -68,7 +68,7 @@ def run(
     """
     with joined() as world:
         precision = Precision.of(cfg.model.dtype, world.device)
-        model = lm.load(cfg.model, init, dtype=precision.weights)
+        model = lm.load(cfg.model, init, dtype=precision.weights, place=world.loads_on)
         judge = Judge.build(cfg.judge, special_tokens(model.tokenizer))
         share = cfg.rft.general_share
         data = examples(model, judge, items, rows, general, general_share=share, seed=seed)

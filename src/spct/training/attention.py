@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention
 
+from spct.training.joined import Joined
 from spct.training.layout import Layout
 
 PREFIX = "shared_prefix_"
@@ -103,7 +104,11 @@ def attend(
     narrow = window is not None and window < prompts.width
     mask = layout.prompt_mask(window) if narrow or softcap is not None else None
     flat = [prompts.flat(kernel(prompts.read(q), prompt_keys, prompt_values, mask))]
-    if completions is not None:
+    if completions is not None and layout.joins(window) and kernel.plain(query):
+        parts = (completions.own(q), prompts.own(k), prompts.own(v))
+        own = (completions.own(k), completions.own(v))
+        flat.append(Joined.apply(*parts, *own, completions, scaling))
+    elif completions is not None:
         first = layout.first_key(window)
         keys, values = (
             torch.cat([prompt[:, :, first:].index_select(0, layout.owner), own], dim=2)
@@ -122,6 +127,10 @@ class _Kernel:
 
     def __init__(self, scaling: float | None, dropout: float, softcap: float | None) -> None:
         self.scaling, self.dropout, self.softcap = scaling, dropout, softcap
+
+    def plain(self, query: Tensor) -> bool:
+        """Whether it is softmax attention and nothing else, on a CPU."""
+        return query.device.type == "cpu" and self.softcap is None and self.dropout == 0.0
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """[B, H, Q, d] from keys and values [B, K, L, d]; causal if ``mask`` is None."""

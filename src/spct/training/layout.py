@@ -37,11 +37,19 @@ class Block:
 
     def read(self, row: Tensor) -> Tensor:
         """[T, H, d] to [rows, H, width, d]."""
-        if self.whole:
-            picked = row[self.start : self.start + self.tokens]
-        else:
-            picked = row.index_select(0, self.gather)
+        picked = self.own(row) if self.whole else row.index_select(0, self.gather)
         return picked.reshape(self.rows, self.width, *row.shape[1:]).transpose(1, 2)
+
+    def padded(self, tokens: Tensor) -> Tensor:
+        """This block's own tokens [tokens, H, d] to [rows, H, width, d], padding zero."""
+        if not self.whole:
+            room = tokens.new_zeros(self.rows * self.width, *tokens.shape[1:])
+            tokens = room.index_copy_(0, self.scatter, tokens)
+        return tokens.reshape(self.rows, self.width, *tokens.shape[1:]).transpose(1, 2)
+
+    def own(self, row: Tensor) -> Tensor:
+        """Of a row [T, H, d] this block's tokens, [tokens, H, d]."""
+        return row[self.start : self.start + self.tokens]
 
     def flat(self, block: Tensor) -> Tensor:
         """[rows, H, width, d] back to this block's tokens, [tokens, H, d]."""
@@ -65,6 +73,11 @@ class Layout:
     def first_key(self, window: int | None) -> int:
         """Prompt columns before this one are outside every completion token's window."""
         return 0 if window is None else max(0, self.shortest - window + 1)
+
+    def joins(self, window: int | None) -> bool:
+        """Whether no completion token needs a mask: one prompt, all of it inside the window."""
+        reach = self.prompts.width + (self.completions.width if self.completions else 0)
+        return self.prompts.rows == 1 and (window is None or window >= reach)
 
     def prompt_mask(self, window: int | None) -> Tensor:
         """Where prompt queries may look, bool [1, 1, P, P]; padding on the right is never seen."""

@@ -41,7 +41,8 @@ def shard(model: nn.Module, world: World, precision: Precision, *, recompute: bo
     weights (a reference) is served too.
 
     Memory a process, P weights on N processes, AdamW: 16 P / N bytes, and unsharded in
-    ``precision.compute`` two layers, the embeddings and the head. Raises ``ValueError`` on weights
+    ``precision.compute`` two layers, the embeddings and the head. A model that comes on the CPU
+    (:attr:`World.loads_on`) goes to the devices shard by shard. Raises ``ValueError`` on weights
     of another dtype than ``precision.weights``.
     """
     if recompute:

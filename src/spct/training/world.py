@@ -39,6 +39,11 @@ class World:
         """Whether this process writes the files."""
         return self.rank == 0
 
+    @property
+    def loads_on(self) -> torch.device:
+        """Where a model is read to: to the host if it will be sharded, as it may fit no device."""
+        return self.device if self.size == 1 else torch.device("cpu")
+
     def gather(self, value: T) -> list[T]:
         """What each process gave, by rank; any picklable value, through host memory."""
         if self.size == 1:
