@@ -19,6 +19,7 @@ CHOICES = {
     "plan.policies": POLICIES,
     "plan.side_policies": POLICIES,
     "plan.guided": POLICIES,
+    "plan.judged": POLICIES,
     "plan.baselines": TRAINED,
     "data.world": ("v1", "real"),
     "model.dtype": ("float32", "bfloat16"),
@@ -27,6 +28,8 @@ CHOICES = {
     "judge.principles": ("self", "none", "fixed", "query_only", "given"),
     "judge.order": ("random", "balanced", "fixed"),
     "judge.single": ("verdict", "rating"),
+    "judge.answer": ("scores", "index"),
+    "recast.form": ("", "pairs", "reference"),
     "bench.single": ("", "verdict", "rating"),
     "bench.order": ("", "random", "balanced", "fixed"),
     "rft.optim.name": ("adamw", "muon"),
@@ -66,6 +69,7 @@ AT_LEAST_ONE = (
     "rollout_policy.shards",
     "bench.shards",
     "bench.k_max",
+    "baseline.k_max",
     "scaling.ks",
     "scaling.subsets",
     "scaling.bootstrap",
@@ -99,6 +103,8 @@ BOUNDS: dict[str, Bound] = {
     "rft.epochs": POSITIVE,
     "metarm.epochs": POSITIVE,
     "baseline.epochs": POSITIVE,
+    "baseline.critic_epochs": POSITIVE,
+    "baseline.temperature": POSITIVE,
     "grpo.temperature": POSITIVE,
     "grpo.kl_coef": NOT_NEGATIVE,
     "grpo.clip_low": INSIDE,
@@ -126,6 +132,8 @@ def check(cfg: Config) -> None:
             raise ConfigError(f"{key}: {_get(cfg, key)} is not {wanted}")
     if cfg.plan.policies != [name for name in POLICIES if name in cfg.plan.policies]:
         raise ConfigError(f"plan.policies: each at most once, in the order {', '.join(POLICIES)}")
+    if stray := [name for name in cfg.plan.judged if name not in cfg.plan.policies]:
+        raise ConfigError(f"plan.judged: {stray[0]} is not of plan.policies")
     for level in cfg.scaling.adaptive:
         if not 0.5 < level < 1:
             raise ConfigError(f"scaling.adaptive: {level} is not between 0.5 and 1")
@@ -156,6 +164,18 @@ def check(cfg: Config) -> None:
 def _check_grpo(grpo: GrpoConfig) -> None:
     if grpo.max_logprob_gap is not None and grpo.max_logprob_gap < 0:
         raise ConfigError(f"grpo.max_logprob_gap: {grpo.max_logprob_gap} is not 0 or more")
+    if grpo.rollout_lag not in (0, 1):
+        raise ConfigError(f"grpo.rollout_lag: {grpo.rollout_lag} is not 0 or 1")
+    if grpo.rollout_lag and not grpo.importance_cap:
+        raise ConfigError(
+            "grpo.importance_cap: 0, yet with grpo.rollout_lag=1 rollouts are of older weights, "
+            "which truncated importance sampling corrects; set the cap, for example to 2.0"
+        )
+    if grpo.rollout_lag and grpo.stop_on_gap and grpo.max_logprob_gap is None:
+        raise ConfigError(
+            "grpo.stop_on_gap: at which gap? with grpo.rollout_lag=1 it is the update's too; set "
+            "grpo.max_logprob_gap"
+        )
     if grpo.stop_on_gap and grpo.max_logprob_gap == 0:
         raise ConfigError("grpo.stop_on_gap: at which gap? grpo.max_logprob_gap is 0, that is none")
     if grpo.group_size < 2:
@@ -177,6 +197,7 @@ def _check_grpo(grpo: GrpoConfig) -> None:
 def _check_endpoint(cfg: Config) -> None:
     """An endpoint and the engine for it go together, and nothing there can be trained."""
     _check_secrets(cfg.sampler.openai)
+    _check_tracker(cfg.tracking.uri)
     served, name = models.served(cfg.model.source), cfg.model.name
     if (served is not None) != (cfg.sampler.engine == "openai"):
         raise ConfigError(
@@ -197,6 +218,15 @@ def _check_endpoint(cfg: Config) -> None:
         raise ConfigError(f"plan.reward_models: {name} is an endpoint; name one with weights")
     if cfg.plan.metarm == name:
         raise ConfigError(f"plan.metarm: {name} is an endpoint; a meta RM starts from weights")
+
+
+def _check_tracker(uri: str) -> None:
+    """No tracker's URI with a password: Snakemake prints it and keeps it in its logs."""
+    if "@" in uri.partition("://")[2].partition("/")[0]:
+        raise ConfigError(
+            "tracking.uri: holds a user or password; name them in the environment, as "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or all of MLFLOW_TRACKING_URI"
+        )
 
 
 def _check_secrets(endpoint: OpenAIConfig) -> None:
@@ -267,6 +297,11 @@ def _check_judge(cfg: Config) -> None:
             "judge.single: a rating is neither right nor wrong, so nothing can be learnt from the "
             "single responses of data.train_mix; set bench.single=rating to rate in evaluation "
             "only, or data.train_mix.single=0"
+        )
+    if cfg.judge.answer == "index" and ((low, high) != (0, 1) or cfg.data.responses != 2):
+        raise ConfigError(
+            "judge.answer: an index is one point for the better of two responses; set "
+            "judge.score_min=0, judge.score_max=1 and data.responses=2"
         )
     try:
         probe.try_out(prompts.load(cfg.judge.template), cfg.judge)

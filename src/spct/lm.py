@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from spct import artifact
 from spct.schema import ModelConfig
@@ -172,7 +173,7 @@ def load(
     ``dtype``: of the weights in memory, if not the configured one
     (:class:`spct.training.precision.Precision`). ``place``: where they lie, if not on
     :func:`device`.
-    Raises as :func:`source_of` does.
+    Raises as :func:`source_of` does, and ``artifact.BrokenArtifact`` for weights cut short.
     """
     import transformers
 
@@ -180,9 +181,15 @@ def load(
     source = source_of(config, init)
     model = None
     if weights:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype or DTYPES[config.dtype], use_safetensors=True, **options(config)
-        )
+        kind = dtype or DTYPES[config.dtype]
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                source, dtype=kind, use_safetensors=True, **options(config)
+            )
+        except SafetensorError as error:
+            raise artifact.BrokenArtifact(
+                f"the weights in {source} cannot be read ({error}); get that model again"
+            ) from error
         model = model.to(place or device()).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options(config))
     return LM(model, tokenizer, model_hash(source, config.revision), str(source), config)

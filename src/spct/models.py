@@ -60,6 +60,15 @@ def folder(source: str) -> Path | None:
     return None
 
 
+def named(path: Path) -> str:
+    """What to call a path anywhere: of a shipped or cached model its ``source``, else itself."""
+    full = path.absolute()
+    for prefix, top in ((BUILTIN, BASES), (CACHED, cache().absolute())):
+        if full != top and full.is_relative_to(top):
+            return prefix + str(full.relative_to(top))
+    return str(path)
+
+
 def inputs(source: str) -> list[str]:
     """The local folder, if it is one, as the workflow names it: relative to here if below."""
     path = folder(source)

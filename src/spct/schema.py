@@ -21,8 +21,9 @@ class PlanConfig:
     side_policies: list[str]
     metarm: str  # model config the meta RM starts from; "" for none
     guided: list[str]  # policies of the main model whose votes the meta RM guides
+    judged: list[str] = field(default_factory=list)  # policies of it to judge; empty for all
     weak: str = ""  # model config whose easy items GRPO leaves out; "" for none
-    baselines: list[str] = field(default_factory=list)  # of btrm, pairrm, at the main size
+    baselines: list[str] = field(default_factory=list)  # of btrm, pairrm, cloud, at the main size
     reward_models: list[str] = field(default_factory=list)  # model configs of trained classifiers
 
 
@@ -43,6 +44,7 @@ class SourceConfig:
     shape: str = ""  # of data.shapes, for right and wrong answers: pair | best_of | single
     weight: float = 1.0  # share of data.train_items next to the other sources' weights
     limit: int = 0  # at most so many items, drawn by seed; 0 for all
+    max_chars: int = 0  # of an item, messages and responses together; longer ones are dropped
     license: str = ""
     publishable: bool = True  # False: no text of it leaves results/
     page: str = ""  # where a person reads about it
@@ -61,6 +63,7 @@ class DataConfig:
     bench_sources: dict[str, SourceConfig] = field(default_factory=dict)
     max_chars: int = 0  # of a prompt or response to train on; longer ones are dropped; 0: no limit
     drop_overlap: float = 0.0  # share of a benchmark text that training may not hold; 0: any
+    responses: int = 0  # only items of so many responses, in training and benchmarks; 0: any
 
 
 @dataclass
@@ -131,6 +134,7 @@ class JudgeConfig:
     score_max: int
     single: str  # one response: verdict (0/1) | rating
     criteria: str = ""  # the principles if they are fixed; a file's content once composed
+    answer: str = "scores"  # scores | index: the number of the better of two (LLM-as-a-judge)
 
 
 @dataclass
@@ -208,6 +212,7 @@ class GrpoConfig:
     checkpoint_every: int
     log_samples_every: int
     allow_empty: bool  # go on although every group was dead
+    rollout_lag: int = 0  # updates that rollouts may be behind: 0, or 1 to overlap with the update
 
 
 @dataclass
@@ -245,6 +250,9 @@ class BaselineConfig:
     recompute: bool  # activation checkpointing
     dev_share: float  # items held out of the fit for the accuracy
     checkpoint_every: int
+    critic_epochs: float = 2.0  # cloud: passes over the critiques
+    k_max: int = 32  # cloud: critiques of each response of a benchmark
+    temperature: float = 1.0  # cloud: of all critiques
 
 
 @dataclass
@@ -255,6 +263,11 @@ class BenchConfig:
     shards: int
     single: str  # as judge.single, for evaluation; "" for the same
     order: str  # as judge.order, for evaluation; "" for the same
+
+
+@dataclass
+class RecastConfig:
+    form: str  # pairs | reference: the benchmark items in another form; "" as they are
 
 
 @dataclass
@@ -305,6 +318,7 @@ class Config:
     metarm: MetaRMConfig
     baseline: BaselineConfig
     bench: BenchConfig
+    recast: RecastConfig
     scaling: ScalingConfig
     health: HealthConfig
     report: ReportConfig

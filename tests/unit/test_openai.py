@@ -72,6 +72,37 @@ def test_no_more_at_one_time_than_allowed() -> None:
     assert server.most == 3
 
 
+def test_the_environment_says_how_to_ask_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPCT_OPENAI", "concurrency=2 timeout=7.5 max_retries=0")
+    with served() as server:
+        server.slow = 0.03
+        sampler = sampler_of(server, concurrency=6)
+        sampler.sample(asked(12))
+    settings = sampler.config.openai
+    assert server.most == 2
+    assert (settings.concurrency, settings.timeout, settings.max_retries) == (2, 7.5, 0)
+    assert (settings.base_url, settings.backoff) == (server.url, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("logprobs=true", "'logprobs' is not one of concurrency, timeout"),
+        ("key_env=SECRET", "'key_env' is not one of"),
+        ("concurrency=many", "'concurrency=many' has no int"),
+        ("concurrency=0", "'concurrency=0' is not 1 or more"),
+        ("backoff=1 timeout=0", "'timeout=0' is not above 0"),
+    ],
+)
+def test_nothing_else_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, words: str, message: str
+) -> None:
+    """What is asked stands in the slice alone."""
+    monkeypatch.setenv("SPCT_OPENAI", words)
+    with pytest.raises(ConfigError, match=f"SPCT_OPENAI: {message}"):
+        build(endpoint_of(config_of()), config_of())
+
+
 TROUBLE = {
     "429": Act(429, {"error": {"message": "slow down"}}, headers={"Retry-After": "0.01"}),
     "500": Act(500, {"error": "internal"}),

@@ -51,7 +51,8 @@ class Journal:
         """
         for alarm in self.watch.see(step, metrics):
             print(f"grpo: ALARM: {alarm}", file=sys.stderr)
-        self.metrics.write(step, metrics | self.watch.metrics())
+        spent = {"rollout_tokens": float(sampled_tokens(rollouts))}
+        self.metrics.write(step, metrics | self.watch.metrics() | spent)
         every = self.config.log_samples_every
         if every and step % every == 0:
             self.samples += shown(rollouts, step)
@@ -79,6 +80,18 @@ class Journal:
                 if name not in ("step", "share_of_bound") and not name.endswith("_per_s"):
                     totals[name] = totals.get(name, 0.0) + value
         artifact.write_json(folder / "timing.json", {**totals, **facts, "steps": steps})
+
+
+def sampled_tokens(rollouts: Rollouts) -> int:
+    """Tokens that sampling passes through the policy: prompts once for each order, completions.
+
+    With principles written beforehand these too, once an item.
+    """
+    rows = [member.row for member in rollouts.members]
+    prompts = {(row.item_id, tuple(row.order)): row.prompt_tokens for row in rows}
+    principles = {row.item_id: row.principle_tokens for row in rows}
+    written = sum(row.completion_tokens for row in rows)
+    return written + sum(prompts.values()) + sum(principles.values())
 
 
 def _write_lines(path: Path, entries: list[dict[str, Any]]) -> None:

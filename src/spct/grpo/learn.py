@@ -15,7 +15,7 @@ from spct import lm, seeds
 from spct.errors import StageStopped
 from spct.grpo import dump
 from spct.grpo.sequences import Sequences
-from spct.grpo.timing import Clock
+from spct.grpo.timing import Clock, needed_tokens
 from spct.grpo.trace import Trace
 from spct.grpo.update import update
 from spct.schema import GrpoConfig, OptimConfig
@@ -106,7 +106,16 @@ class Learner:
             return self.learn(sequences, step) | {"out_of_memory": 1.0}
         trace.gather(self.world)
         bounds = self.config.clip_low, self.config.clip_high
-        return values | trace.metrics(sequences.domains, sequences.advantages, *bounds)
+        values |= trace.metrics(sequences.domains, sequences.advantages, *bounds)
+        return values | self._read(sequences)
+
+    def _read(self, sequences: Sequences) -> dict[str, float]:
+        """Tokens that the policy's updates and the reference read, for training compute."""
+        needed = needed_tokens(sequences.examples)
+        return {
+            "update_tokens": float(needed * self.config.updates_per_rollout),
+            "reference_tokens": float(needed * (self.reference is not None)),
+        }
 
     def _update(self, sequences: Sequences, trace: Trace, step: int) -> dict[str, float]:
         own = [self.world.rank] if self.world.rank else []  # the first draws as one alone does

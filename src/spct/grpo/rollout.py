@@ -5,20 +5,19 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from spct import seeds
-from spct.data.order import display_order, to_original
+from spct.data.order import display_order
 from spct.grpo.advantage import dead
-from spct.judge import parse, prompts
 from spct.judge.parse import Outcome
 from spct.judge.task import Judge, Reading, Task
 from spct.lm import LM
-from spct.records import Item
+from spct.records import Item, Label
 from spct.sampling.base import Completion, Sampler
 from spct.sampling.fill import Rollout, roll_out
 from spct.sampling.principles import Wanted, write
@@ -252,6 +251,9 @@ def _nothing(lm: LM, judge: Judge, task: Task) -> Rollout:
     return Rollout(task, row, (), None)
 
 
+_NO_LABEL = Label("pair_tie", {"winner": None})  # whatever is read, neither right nor wrong
+
+
 @dataclass(frozen=True)
 class _PatientJudge(Judge):
     """A judge that notes when the predicate raises, and leaves ``correct`` open."""
@@ -263,8 +265,4 @@ class _PatientJudge(Judge):
             return super().read(item, order, text, finish)
         except Exception as error:  # whatever a label or a reward of the user's own may raise
             self.errors.append(f"{item.id}: {type(error).__name__}: {error}")
-        output = prompts.output_kind(item, self.config.single)
-        low, high = prompts.score_range(output, self.config.score_min, self.config.score_max)
-        parsed = parse.parse(text, item.n, low, high, finish)
-        scores = None if parsed.scores is None else to_original(parsed.scores, order)
-        return Reading(parsed.outcome, scores, None)
+        return super().read(replace(item, label=_NO_LABEL), order, text, finish)

@@ -13,6 +13,7 @@ from spct import artifact
 from spct.config import Slice
 from spct.errors import StageStopped
 from spct.grpo.journal import Journal
+from spct.grpo.overlap import LaggingTrainer
 from spct.grpo.timing import matmul_throughput
 from spct.grpo.trainer import Trainer
 from spct.grpo.watch import gap_limit
@@ -36,7 +37,8 @@ def run(cfg: Slice, seed: int, *, items: Path, out: Path, init: str = "") -> Non
     and as :class:`spct.grpo.trainer.Trainer` does.
     """
     with joined() as world:
-        trainer = Trainer(cfg, seed, read_items(items), init, folder_of(out), world)
+        kind = LaggingTrainer if cfg.grpo.rollout_lag else Trainer
+        trainer = kind(cfg, seed, read_items(items), init, folder_of(out), world)
         checkpoint = Checkpoint(out, _identity(cfg, seed, trainer, items))
         journal = Journal(checkpoint.folder, cfg.grpo, gap_limit(cfg.grpo, cfg.model.dtype))
         _train(trainer, checkpoint, journal)

@@ -25,9 +25,14 @@ GAP_LIMITS = {"float32": 1e-3, "bfloat16": 0.05}
 
 
 def gap_limit(config: GrpoConfig, dtype: str) -> float:
-    """``grpo.max_logprob_gap``, or the limit of the precision; 0 for none."""
+    """``grpo.max_logprob_gap``, or the limit of the precision; 0 for none.
+
+    None by default where rollouts lag: then most of the gap is the update between.
+    """
     given = config.max_logprob_gap
-    return GAP_LIMITS[dtype] if given is None else given
+    if given is None:
+        return 0.0 if config.rollout_lag else GAP_LIMITS[dtype]
+    return given
 
 
 @dataclass(frozen=True)

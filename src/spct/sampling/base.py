@@ -119,7 +119,7 @@ def build(lm: LM, config: SamplerConfig) -> Sampler:
 
 
 # What only says how an endpoint is asked or an engine set up: the same rows are wanted with others.
-_HOW = {
+HOW = {
     "openai": ("key_env", "concurrency", "timeout", "max_retries", "backoff", "max_wait", "budget"),
     "vllm": ("gpu_memory", "kv_cache_gib", "max_batched_tokens", "enforce_eager", "deadline"),
 }
@@ -132,7 +132,7 @@ def wanted(config: SamplerConfig) -> dict[str, Any]:
     """
     values = asdict(config)
     del values["max_errors"]
-    for engine, names in _HOW.items():
+    for engine, names in HOW.items():
         for name in names:
             del values[engine][name]
     return values

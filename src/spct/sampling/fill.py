@@ -12,7 +12,6 @@ from typing import Any
 
 from spct import artifact
 from spct.judge.parse import Outcome
-from spct.judge.prompts import output_kind, score_range
 from spct.judge.task import Judge, Task
 from spct.lm import LM
 from spct.progress import Progress
@@ -172,7 +171,7 @@ def roll_out(
             task.seed,
             task.temperature,
             task.prompt,
-            scores_of(task, judge) if config.force_scores else None,
+            judge.box(task.item) if config.force_scores else None,
         )
         for task, fit in zip(tasks, fits, strict=True)
         if fit
@@ -183,13 +182,6 @@ def roll_out(
         completion = next(completions) if fit else _TOO_LONG
         result.append(_rollout(lm, judge, task, encoded[task.prompt], completion))
     return result
-
-
-def scores_of(task: Task, judge: Judge) -> tuple[int, int, int]:
-    """How many scores the judgement must end with, and their range."""
-    config = judge.config
-    kind = output_kind(task.item, config.single)
-    return (task.item.n, *score_range(kind, config.score_min, config.score_max))
 
 
 _TOO_LONG = Completion((), (), "too_long")

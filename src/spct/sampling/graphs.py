@@ -44,6 +44,7 @@ class Graphed:
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self.recorded.values()))[0].pool() if self.recorded else None
-        with torch.cuda.graph(graph, pool=pool):
+        # another thread may be training: only what this one does can spoil the recording
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             output = self.step(view)
         return graph, output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx2
 
@@ -13,6 +14,7 @@ from spct.lm import LM
 from spct.sampling.base import Completion, Request
 from spct.sampling.endpoint import key_of
 from spct.sampling.openai_calls import Caller, Purse
+from spct.sampling.patience import of_the_moment
 from spct.schema import SamplerConfig
 
 
@@ -22,7 +24,8 @@ class OpenAISampler:
     A request that fails for good becomes a completion whose ``finish`` is ``error``; nothing is
     raised. Each carries its seed; whether equal seeds give equal texts is up to the endpoint. So
     are log-probs: most report those at temperature 1, whatever was sampled at. Raises
-    ``ConfigError`` for a model that is no ``endpoint:<name>`` and for a key that is not there.
+    ``ConfigError`` for a model that is no ``endpoint:<name>``, for a key that is not there and as
+    :func:`spct.sampling.patience.of_the_moment`.
     """
 
     def __init__(self, lm: LM, config: SamplerConfig) -> None:
@@ -31,7 +34,8 @@ class OpenAISampler:
             raise ConfigError(
                 f"sampler.engine: openai samples a model.source of endpoint:<name>, not {lm.source}"
             )
-        self.served, self.config = served, config
+        self.served = served
+        self.config = replace(config, openai=of_the_moment(config.openai))
         self.spent, self.exhausted = 0, False
         self._key = key_of(config.openai)
 
