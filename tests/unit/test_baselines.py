@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spct import artifact, lm
@@ -239,6 +239,7 @@ def test_pairrm_plays_all_pairs_in_both_orders(
             assert sum(won) == item.n * (item.n - 1) / 2
 
 
+@settings(deadline=None)
 @given(st.permutations(range(4)), st.data())
 def test_games_do_not_depend_on_the_order_they_are_shown_in(
     order: list[int], data: st.DataObject
@@ -316,7 +317,7 @@ def files(make_items: Callable[..., list[Item]], tmp_path: Path) -> dict[str, Pa
     return paths
 
 
-@pytest.mark.parametrize("name", rows.TRAINED)
+@pytest.mark.parametrize("name", ["btrm", "pairrm"])
 def test_a_baseline_is_trained_scored_and_resumed(
     slice_of: Callable[..., Slice], files: dict[str, Path], tmp_path: Path, name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -373,7 +374,7 @@ def test_nothing_to_learn_from_stops_with_the_counts(
 
 def test_names_and_folders_must_fit(slice_of: Callable[..., Slice], tmp_path: Path) -> None:
     cfg, nothing = slice_of("baseline_score"), tmp_path / "none.parquet"
-    with pytest.raises(ConfigError, match="no baseline 'dpo'; there are btrm, pairrm, rm"):
+    with pytest.raises(ConfigError, match="no baseline 'dpo'; there are btrm, pairrm, cloud, rm"):
         score.run(cfg, 0, items=nothing, name="dpo", out=nothing)
     with pytest.raises(ConfigError, match="btrm needs the folder of the trained baseline"):
         score.run(cfg, 0, items=nothing, name="btrm", out=nothing)

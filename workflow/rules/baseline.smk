@@ -13,6 +13,7 @@ rule baseline:
         mem_mb=4000,
         runtime=240,
         gpu=0,
+        nodes=1,
     shell:
         TRAIN
         + " baseline --config {input.cfg} seed={wildcards.seed} io.items={input.train}"

@@ -1,7 +1,7 @@
 rule baseline_score:
     input:
         cfg="results/{run}/config/{size}/baseline_score.yaml",
-        bench=made("prepare", "bench.parquet"),
+        bench=lambda w: RUNS.bench(w.run, w.seed),
         init=lambda w: RUNS.baseline(w.run, w.seed, w.baseline, w.size),
         base=base_model,
         template=own_template,

@@ -31,10 +31,7 @@ class Encoder:
 
     def responses(self, item: Item) -> Group:
         """All responses of an item, what they begin with in common as the shared prompt."""
-        texts = [self._one(item, response) for response in item.responses]
-        most = min(map(len, texts)) - 1
-        common = len(os.path.commonprefix([text[:most] for text in texts]))
-        return Group(texts[0][:common], tuple(text[common:] for text in texts))
+        return together([self._one(item, response) for response in item.responses])
 
     def pair(self, item: Item, first: int, second: int) -> Example:
         """Two responses in one prompt, in this order."""
@@ -69,3 +66,10 @@ class Encoder:
             score_max=config.score_max,
             special_tokens=self.judge.special_tokens,
         )
+
+
+def together(texts: Sequence[tuple[int, ...]]) -> Group:
+    """Texts as completions of what all of them begin with; each keeps a token at least."""
+    most = min(map(len, texts)) - 1
+    common = len(os.path.commonprefix([text[:most] for text in texts]))
+    return Group(texts[0][:common], tuple(text[common:] for text in texts))

@@ -1,4 +1,4 @@
-"""Scores of benchmark items by a reward model that writes no judgement: one row an item and sample.
+"""Scores of benchmark items that are real numbers, not written ones: one row an item and sample.
 
 Nothing here imports torch.
 """
@@ -15,8 +15,13 @@ import pyarrow as pa
 
 from spct import artifact
 
-TRAINED = ("btrm", "pairrm")
+CRITIC = "cloud"  # a scalar after a sampled critique
+TRAINED = ("btrm", "pairrm", CRITIC)
 STOCK = "rm"  # a classifier that somebody else has trained
+# How a table is read, in its manifest: one look; the mean over sampled critiques; the mean
+# probability of a choice over sampled critiques.
+SCALAR, MEAN_SCALAR, TOKEN_PROB = "scalar", "mean_scalar", "token_prob"
+METHODS = (SCALAR, MEAN_SCALAR, TOKEN_PROB)
 ONE_RESPONSE = "it compares two responses; there is one"
 TOO_LONG = "longer than the model's context"
 
@@ -27,6 +32,8 @@ SCHEMA = pa.schema(
         ("scores", pa.list_(pa.float32())),
         ("refused", pa.string()),
         ("tokens", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
     ]
 )
 
@@ -35,8 +42,9 @@ SCHEMA = pa.schema(
 class Scored:
     """The scores of an item's responses, in their original order, or why there are none.
 
-    ``tokens`` were read for them, over all passes; none is generated. Exactly one of ``scores`` and
-    ``refused`` is given.
+    ``tokens`` were read for them, over all passes that generate nothing. Where something was
+    written first, ``completion_tokens`` of it, after prompts of ``prompt_tokens`` that all samples
+    share. Exactly one of ``scores`` and ``refused`` is given.
     """
 
     item_id: str
@@ -44,10 +52,12 @@ class Scored:
     refused: str = ""
     tokens: int = 0
     sample: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
-def write(path: Path, rows: Sequence[Scored], **manifest: Any) -> None:
-    """Write the rows atomically; the manifest gets a ledger of the refusals.
+def write(path: Path, rows: Sequence[Scored], *, method: str = SCALAR, **manifest: Any) -> None:
+    """Write the rows atomically; the manifest gets the method and a ledger of the refusals.
 
     Raises ``ValueError`` for a repeated (item, sample), and for a row with scores and a refusal or
     with neither.
@@ -57,7 +67,7 @@ def write(path: Path, rows: Sequence[Scored], **manifest: Any) -> None:
             raise ValueError(f"{path}: item {row.item_id} needs either scores or a refusal")
     counts = Counter(row.refused or "scored" for row in rows)
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
-    own = {"ledger": dict(sorted(counts.items()))}
+    own = {"method": method, "ledger": dict(sorted(counts.items()))}
     artifact.write_table(path, table, key=("item_id", "sample"), kind="scores", **manifest, **own)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
-from spct.baselines import rows, stock
+from spct.baselines import cloud, rows, stock
 from spct.baselines.encoding import Encoder
 from spct.baselines.kinds import kind
 from spct.config import Slice
@@ -14,34 +15,35 @@ from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.metarm import model as scalar
 from spct.records import read_items
+from spct.sampling.parts import parts_of
 from spct.training.world import joined
 
 
 def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str = "") -> None:
-    """Write a row for every item: scores, or why the baseline can give none.
+    """Write a row for every item (and critique): scores, or why the baseline can give none.
 
     ``init`` is the trained baseline's folder; ``rm`` reads the model that ``cfg.model`` names.
     Raises ``StageStopped`` for a score that is not finite.
     """
     made = kind(name)
-    if (made.lesson is None) == bool(init):
+    if made.trained != bool(init):
         raise ConfigError(
             f"io.init: {name} needs the folder of the trained baseline"
-            if made.lesson
+            if made.trained
             else f"io.init: {name} is read from model.source"
         )
     with joined() as world:
         rm = scalar.load(cfg.model, init) if init else stock.load(cfg.model)
-        encoder = Encoder(rm.text, Judge.build(cfg.judge, special_tokens(rm.text.tokenizer)))
-        scored = made.score(
-            f"{name} {cfg.model.name}",
-            rm.model,
-            encoder,
-            read_items(items),
-            cfg.baseline.micro_tokens,
-            world,
-            seed=seed,
-        )
+        every, title = read_items(items), f"{name} {cfg.model.name}"
+        if made.critic:
+            work = parts_of(out)
+            scored = list(cloud.sampled(title, cfg, every, rm, Path(init), work, world, seed))
+        else:
+            encoder = Encoder(rm.text, Judge.build(cfg.judge, special_tokens(rm.text.tokenizer)))
+            micro_tokens = cfg.baseline.micro_tokens
+            scored = made.load().score(
+                title, rm.model, encoder, every, micro_tokens, world, seed=seed
+            )
         for row in scored:
             if not all(map(math.isfinite, row.scores or ())):
                 raise StageStopped(f"{name}: the scores of {row.item_id} are {row.scores}")
@@ -49,6 +51,7 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
             rows.write,
             out,
             scored,
+            method=rows.MEAN_SCALAR if made.critic else rows.SCALAR,
             stage="baseline_score",
             seed=seed,
             policy=name,
@@ -56,3 +59,4 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
             params=rm.params,
             model=rm.text.hash,
         )
+        world.on_main(shutil.rmtree, parts_of(out), ignore_errors=True)

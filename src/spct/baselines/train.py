@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spct import artifact, seeds
+from spct.baselines import cloud, critic
 from spct.baselines.encoding import Encoder
 from spct.baselines.kinds import kind
 from spct.baselines.rows import Scored
@@ -20,6 +21,7 @@ from spct.judge.predicate import credit
 from spct.judge.task import Judge
 from spct.metarm import model as scalar
 from spct.records import Item, read_items
+from spct.sampling.parts import check_identity, parts_of
 from spct.tracking import MetricsLog
 from spct.training import whole
 from spct.training.checkpoint import Checkpoint
@@ -32,23 +34,29 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
     """Train the baseline ``name`` on all items but those held out; write a sealed folder.
 
     It is a stock classifier with ``metrics.jsonl`` and ``eval.json`` (accuracy on the items held
-    out). Raises ``StageStopped`` with the counts if no item can be learnt from.
+    out); ``cloud`` has a folder ``critic`` in it. Raises ``StageStopped`` with the counts if no
+    item can be learnt from.
     """
     spec, title, made = cfg.baseline, f"{name} {cfg.model.name}", kind(name)
-    if made.lesson is None:
+    if not made.trained:
         raise ConfigError(f"io.name: {name} comes trained; only its scores are asked for")
     with joined() as world:
         precision = Precision.of(cfg.model.dtype, world.device)
         rm = scalar.load(cfg.model, init, dtype=precision.weights, place=world.loads_on)
-        encoder = Encoder(rm.text, Judge.build(cfg.judge, special_tokens(rm.text.tokenizer)))
         train, dev = split(read_items(items), spec.dev_share, seed)
-        lesson = made.lesson(encoder, train)
+        identity, work = _identity(cfg, seed, name, rm, items), parts_of(out)
+        counts: dict[str, Any] = {}
+        encoder = Encoder(rm.text, Judge.build(cfg.judge, special_tokens(rm.text.tokenizer)))
+        if made.critic:
+            world.on_main(check_identity, work, identity)
+            encoder, counts["critiques"] = cloud.learn(cfg, train, dev, rm, work, world, seed)
+        lesson = made.load().lesson(encoder, train)
         if not lesson.examples:
             raise StageStopped(
                 f"{title}: none of {len(train)} items has a best response among several that fits "
                 f"the model (left out: {lesson.skipped})"
             )
-        checkpoint = Checkpoint(out, _identity(cfg, seed, name, rm, items))
+        checkpoint = Checkpoint(out, identity)
         log = MetricsLog(checkpoint.folder / "metrics.jsonl")
         fit(
             title,
@@ -62,10 +70,10 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
             world=world,
             precision=precision,
         )
-        held_out = made.score(
+        held_out = made.load().score(
             f"{title}, held out", rm.model, encoder, dev, spec.micro_tokens, world, seed=seed
         )
-        report = {"train": lesson.items, "skipped": lesson.skipped, **evaluate(held_out, dev)}
+        counts |= {"train": lesson.items, "skipped": lesson.skipped, **evaluate(held_out, dev)}
         state = whole.weights(rm.model, world)
 
         def write() -> None:
@@ -74,8 +82,11 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
                 whole.save_pretrained(rm.model, folder, state, precision)
                 rm.text.tokenizer.save_pretrained(folder)
                 shutil.copyfile(log.path, folder / "metrics.jsonl")
-                artifact.write_json(folder / "eval.json", report)
+                artifact.write_json(folder / "eval.json", counts)
+                if made.critic:
+                    shutil.copytree(work / critic.FOLDER, folder / critic.FOLDER)
             checkpoint.clear()
+            shutil.rmtree(work, ignore_errors=True)
 
         world.on_main(write)
 

@@ -28,6 +28,16 @@ class Account:
     kept: int = 0
     drops: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def commit(self) -> str:
+        """The hub's commit that was read; empty for files from elsewhere."""
+        return next((file.revision for file in self.files), "")
+
+    @property
+    def pinned(self) -> bool:
+        """False where the revision is a branch: another day it may be another commit."""
+        return self.commit in ("", self.source.revision)
+
 
 @dataclass
 class Book:
@@ -97,6 +107,15 @@ class Book:
         """One JSON line for each drop that is listed: source, place, reason, detail; no text."""
         lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in self.listed)
         artifact.write_text(path, "".join(lines))
+
+    def warnings(self) -> list[str]:
+        """A line for each source whose revision may change under one's feet."""
+        return [
+            f"warning: {account.source.name}: revision not pinned: {account.source.revision} was "
+            f"{account.commit} today; set revision to that commit to read the same again"
+            for account in self.accounts
+            if not account.pinned
+        ]
 
     def summary(self) -> list[str]:
         """A line for each source, for a person."""

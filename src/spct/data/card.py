@@ -75,8 +75,8 @@ def _source(account: Account) -> dict[str, Any]:
         "license": source.license,
         "publishable": source.publishable,
         "place": next((file.place for file in account.files), ""),
-        "revision": next((file.revision for file in account.files), ""),
-        "pinned": source.revision in {"", *(file.revision for file in account.files)},
+        "revision": account.commit,
+        "pinned": account.pinned,
         "files": {file.name: file.sha256 for file in account.files},
         "split": source.split,
         "filter": source.filter,
@@ -124,7 +124,7 @@ def _sources(entries: list[dict[str, Any]]) -> str:
     rows = []
     for entry in entries:
         name = f"[{entry['name']}]({entry['page']})" if entry["page"] else entry["name"]
-        revision = entry["revision"][:12] + ("" if entry["pinned"] else " (not pinned)")
+        revision = entry["revision"][:12] + ("" if entry["pinned"] else " (revision not pinned)")
         licence = entry["license"] + ("" if entry["publishable"] else " (not to be published)")
         cells = (entry["role"], name, entry["place"], revision, licence)
         rows.append(f"| {' | '.join(cells)} | {entry['in']:,} | {entry['kept']:,} |")

@@ -51,8 +51,8 @@ def _check_source(where: str, source: SourceConfig, known: dict[str, Loader]) ->
         raise ConfigError(f"{where}: it lives nowhere; give path, hub or url")
     if source.hub and not source.path and not source.revision:
         raise ConfigError(f"{where}.revision: name the commit of {source.hub} to read")
-    if source.weight <= 0 or source.limit < 0:
-        raise ConfigError(f"{where}: weight is above 0, limit is 0 or more")
+    if source.weight <= 0 or source.limit < 0 or source.max_chars < 0:
+        raise ConfigError(f"{where}: weight is above 0, limit and max_chars are 0 or more")
 
 
 def _one_of(key: str, value: str, known: object) -> None:

@@ -21,6 +21,11 @@ def label_flaw(label: Label, n: int) -> str:
         return f"{label.kind}: not the value that this kind has"
 
 
+def size_flaw(n: int, wanted: int) -> Flaw | None:
+    """What a judge of exactly ``wanted`` responses (0: of any number) cannot take."""
+    return ("other_size", f"{n} response(s), not {wanted}") if wanted and n != wanted else None
+
+
 def _index(value: Any, n: int) -> bool:
     return type(value) is int and 0 <= value < n
 
@@ -70,6 +75,15 @@ def flaw(item: Item, max_chars: int) -> Flaw | None:
         first = seen.setdefault(normal(response), i)
         if first != i:
             return "equal_responses", f"responses {first} and {i}"
+    return None
+
+
+def length_flaw(item: Item, max_chars: int) -> Flaw | None:
+    """``too_long`` if messages and responses together exceed ``max_chars`` (0: never)."""
+    count = sum(len(message["content"]) for message in item.messages)
+    count += sum(map(len, item.responses))
+    if max_chars and count > max_chars:
+        return "too_long", f"{count} characters in all, over {max_chars}"
     return None
 
 

@@ -13,6 +13,7 @@ from spct import artifact, seeds
 from spct.config import Slice
 from spct.data import card, toy
 from spct.data.drills import DRILLS
+from spct.data.flaws import size_flaw
 from spct.data.general import write_general
 from spct.data.real import Maker
 from spct.errors import ConfigError, StageStopped
@@ -117,7 +118,7 @@ Made = tuple[list[Item], list[Item], list[tuple[str, str]], list[dict[str, Any]]
 def _real(config: DataConfig, seed: int, out_ledger: Path, out_drops: Path) -> Made:
     maker = Maker(config, seed)
     bench, train, general = maker.bench(), maker.train(), maker.general()
-    print("\n".join(maker.book.summary()), flush=True)
+    print("\n".join([*maker.book.summary(), *maker.book.warnings()]), flush=True)
     maker.book.write_drops(out_drops)
     for role, made in (("bench", bench), ("train", train)):
         if not made:
@@ -129,7 +130,7 @@ def _real(config: DataConfig, seed: int, out_ledger: Path, out_drops: Path) -> M
 def _toy(config: DataConfig, seed: int, out_ledger: Path, out_drops: Path) -> Made:
     """Item counts and seeds decide everything; ids number the items of a file.
 
-    The ledger counts the draws thrown away as repeats.
+    The ledger counts the draws thrown away: repeats, and those of a size not asked for.
     """
     _check(config)
     drawer = _Drawer(seed)
@@ -148,8 +149,14 @@ def _toy(config: DataConfig, seed: int, out_ledger: Path, out_drops: Path) -> Ma
         DRILLS[GENERAL_DRILLS[i % len(GENERAL_DRILLS)]](seeds.rng(seed, "general", i))
         for i in range(config.general_items)
     ]
+    made = len(bench) + len(train)
+    bench, train = (
+        [item for item in items if not size_flaw(item.n, config.responses)]
+        for items in (bench, [train[i] for i in order])
+    )
     kept = len(bench) + len(train)
-    repeats = {f"repeat_{name}": n for name, n in sorted(drawer.repeats.items())}
-    artifact.write_ledger(out_ledger, total=drawer.drawn, kept=kept, rejected=repeats)
+    rejected = {f"repeat_{name}": n for name, n in sorted(drawer.repeats.items())}
+    rejected |= {"other_size": made - kept} if made > kept else {}
+    artifact.write_ledger(out_ledger, total=drawer.drawn, kept=kept, rejected=rejected)
     artifact.write_text(out_drops, "")
-    return bench, [train[i] for i in order], general, []
+    return bench, train, general, []

@@ -16,7 +16,7 @@ from spct.data.dedupe import Seen
 from spct.data.download import fetch
 from spct.data.draw import drawn, quotas
 from spct.data.filters import filtered
-from spct.data.flaws import Flaw, best_response, flaw, label_flaw
+from spct.data.flaws import Flaw, best_response, flaw, label_flaw, length_flaw, size_flaw
 from spct.data.overlap import NGRAM, Index
 from spct.data.reading import Dropped
 from spct.data.shapes import shaped
@@ -78,7 +78,8 @@ class Maker:
             account = self.book.open(role, source, files)
             items = []
             for item in self._items(account, loaders[source.loader], [f.path for f in files]):
-                wrong = flaw_of(item, source) or self._id_flaw(role, item)
+                wrong = length_flaw(item, source.max_chars) or flaw_of(item, source)
+                wrong = wrong or self._id_flaw(role, item)
                 if wrong:
                     self.book.item(account, item.id, wrong)
                 else:
@@ -108,10 +109,10 @@ class Maker:
 
     def _bench_flaw(self, item: Item, source: SourceConfig) -> Flaw | None:
         wrong = label_flaw(item.label, item.n)
-        return ("bad_label", wrong) if wrong else None
+        return ("bad_label", wrong) if wrong else size_flaw(item.n, self.config.responses)
 
     def _train_flaw(self, item: Item, source: SourceConfig) -> Flaw | None:
-        if wrong := flaw(item, self.config.max_chars):
+        if wrong := flaw(item, self.config.max_chars) or size_flaw(item.n, self.config.responses):
             return wrong
         best = best_response(item)
         if isinstance(best, tuple):

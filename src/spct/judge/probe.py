@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jinja2
 
@@ -46,12 +46,16 @@ def try_out(
 
     Raises ``ConfigError`` naming the template, the form and what is wrong: it cannot be rendered;
     a response, the query or the principles given are missing; responses out of order; a text that
-    touches the beginning or end of a delimiter or special token.
+    touches the beginning or end of a delimiter or special token; it does not know the answer asked.
     """
     forbidden = sorted({*template.delimiters, *special_tokens})
     for form in _forms(config):
         prompt = _render(template, config, form)
-        if problem := _missing(prompt, form) or _touching(prompt, forbidden):
+        problem = _missing(prompt, form) or _touching(prompt, forbidden)
+        if form.output in ("index", "critique"):
+            asked = _render(template, config, replace(form, output="scores"))
+            problem = problem or "asks for scores all the same" * (asked == prompt)
+        if problem:
             raise ConfigError(f"{template.name}: {problem} (with {form})")
 
 
@@ -64,7 +68,7 @@ def _forms(config: JudgeConfig) -> Iterator[Form]:
     if config.principles == "query_only":
         yield Form(0, "self", "principles", False, False)
     for n in SIZES:
-        for output in ("verdict", "scores") if n == 1 else ("scores",):
+        for output in ("verdict", config.answer) if n == 1 else (config.answer,):
             for source in sources:
                 for reference in (False, True):
                     for hint in (False, True) if n > 1 else (False,):

@@ -8,8 +8,9 @@ A template is given
 
 * ``messages`` (each with ``role`` and ``content``), ``responses`` in the order shown, ``reference``
   (or none), ``hint`` (the shown number of the best response, or none);
-* ``output``, what to write: ``scores``, ``verdict`` (one response, 0 or 1), or ``principles`` (from
-  the query alone: there are no responses yet); ``score_min`` and ``score_max``;
+* ``output``, what to write: ``scores``, ``verdict`` (one response, 0 or 1), ``index`` (the shown
+  number of the best response), ``critique`` (no grade at all), or ``principles`` (from the query
+  alone: there are no responses yet); ``score_min`` and ``score_max``;
 * ``principles``: ``self`` (the judge writes them first), ``none``, or ``given``, when ``given`` is
   their text, whether it came with the item, from the configuration or from an earlier call.
 """
@@ -184,11 +185,16 @@ def render_principles(
     )
 
 
-def output_kind(item: Item, single: str) -> str:
-    """What to write: a verdict for one response in ``verdict`` mode, scores otherwise."""
-    return "verdict" if item.n == 1 and single == "verdict" else "scores"
+def output_kind(item: Item, single: str, answer: str = "scores") -> str:
+    """What to write: a verdict for one response in ``verdict`` mode, else the ``answer``."""
+    return "verdict" if item.n == 1 and single == "verdict" else answer
 
 
 def score_range(output: str, low: int, high: int) -> tuple[int, int]:
     """The scores allowed: 0 and 1 for a verdict, else the configured range (paper: 1 to 10)."""
     return (0, 1) if output == "verdict" else (low, high)
+
+
+def box(output: str, n: int, low: int, high: int) -> tuple[int, int, int]:
+    """How many numbers the box holds for ``n`` responses, the least and the greatest."""
+    return (1, 1, n) if output == "index" else (n, *score_range(output, low, high))

@@ -67,13 +67,22 @@ class Judge:
             item,
             order,
             principles="given" if text else own,
-            output=prompts.output_kind(item, self.config.single),
+            output=self.output(item),
             score_min=self.config.score_min,
             score_max=self.config.score_max,
             hint=hint,
             given=text,
             special_tokens=self.special_tokens,
         )
+
+    def output(self, item: Item) -> str:
+        """What the judge is asked to write of this item."""
+        return prompts.output_kind(item, self.config.single, self.config.answer)
+
+    def box(self, item: Item) -> tuple[int, int, int]:
+        """How many numbers its box holds, the least and the greatest."""
+        config = self.config
+        return prompts.box(self.output(item), item.n, config.score_min, config.score_max)
 
     def given(self, item: Item) -> str | None:
         """Principles known before anything is sampled: the configured ones, or the item's own.
@@ -99,13 +108,19 @@ class Judge:
         )
 
     def read(self, item: Item, order: list[int], text: str, finish: str) -> Reading:
-        """Outcome, scores in the original order and correctness of one completion."""
-        output = prompts.output_kind(item, self.config.single)
-        low, high = prompts.score_range(output, self.config.score_min, self.config.score_max)
-        parsed = parse.parse(text, item.n, low, high, finish)
+        """Outcome, scores in the original order and correctness of one completion.
+
+        An index is one point for the response chosen: points of k samples add up to the majority
+        vote (paper Eq. 13).
+        """
+        output = self.output(item)
+        parsed = parse.parse(text, *self.box(item), finish)
         if parsed.scores is None:
             return Reading(parsed.outcome, None, None)
-        scores = to_original(parsed.scores, order)
+        shown = parsed.scores
+        if output == "index":
+            shown = tuple(int(place == shown[0]) for place in range(1, item.n + 1))
+        scores = to_original(shown, order)
         if item.label.undecided or (item.n == 1 and output != "verdict"):
             return Reading(parsed.outcome, scores, None)  # neither right nor wrong
         return Reading(parsed.outcome, scores, correct(scores, item.label))
