@@ -20,6 +20,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/freeze.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/recast.smk"
 include: "workflow/rules/rollout.smk"
 include: "workflow/rules/select.smk"
 include: "workflow/rules/rft.smk"
@@ -31,11 +32,13 @@ include: "workflow/rules/judge.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/baseline.smk"
 include: "workflow/rules/baseline_score.smk"
+include: "workflow/rules/token_prob.smk"
 include: "workflow/rules/curves.smk"
 include: "workflow/rules/blind.smk"
 include: "workflow/rules/health.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/track.smk"
+include: "workflow/rules/paper.smk"
 
 
 localrules:
@@ -50,6 +53,7 @@ rule all:
         expand("results/{run}/curves.csv", run=RUNS.targets),
         expand("reports/{run}/report.html", run=RUNS.targets),
         expand("results/{run}/tracked.json", run=RUNS.targets),
+        expand("reports/{set}/index.html", set=RUNS.sets),
 
 
 onstart:
@@ -60,6 +64,8 @@ onsuccess:
     for run in RUNS.targets:
         for line in closing.after(run):
             print(line)
+    for name in RUNS.sets:
+        print(f"tables and claims: reports/{name}/index.html")
 
 
 onerror:

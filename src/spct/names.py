@@ -1,4 +1,4 @@
-"""Names of runs: experiments, overrides in one order, sweeps."""
+"""Names of runs: experiments, overrides in one order, sweeps, sets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from spct import sets
 from spct.config import ConfigError, conf_dir
 
 SLUG_CHARACTERS = 48
@@ -47,7 +48,12 @@ def run_name(experiment: str, overrides: Sequence[str]) -> str:
 
 
 def expand(experiment: str) -> list[tuple[str, tuple[str, ...]]]:
-    """(experiment, overrides) of each run a name stands for: several for ``sweep/<name>``."""
+    """(experiment, overrides) of each run a name stands for: several for a set or a sweep.
+
+    ``sweep/<name>`` is a sweep; any other name is a set if ``conf/set`` has it, else an experiment.
+    """
+    if (found := sets.read(experiment)) is not None:
+        return [(member.experiment, member.overrides) for member in found.members]
     if not experiment.startswith("sweep/"):
         return [(experiment, ())]
     path = conf_dir() / f"{experiment}.yaml"

@@ -12,72 +12,17 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spct import artifact, models
+from spct import artifact, models, sets
 from spct.baselines.rows import STOCK
-from spct.config import TEMPLATE_HASH, ConfigError, dump, load, view
+from spct.config import TEMPLATE_HASH, ConfigError, dump, view
 from spct.judge import prompts
 from spct.names import expand, named, normalise, run_name
-from spct.schema import Config
+from spct.nodes import Node, Run, load_run
+from spct.sets import Member, RunSet
 from spct.stages import STAGES
-
-# Stages that a run and seed has once, and their folders.
-ALONE = {"prepare": "data", "audit": "audit", "difficulty": "difficulty"}
-
-
-@dataclass(frozen=True)
-class Node:
-    """A piece of work within a run and seed: a stage, for a model size and a policy, if any."""
-
-    stage: str
-    size: str = ""
-    policy: str = ""
-
-    @property
-    def folder(self) -> str:
-        """Its folder below ``results/<run>/seed<seed>/``."""
-        if self.stage in ALONE:
-            return ALONE[self.stage]
-        name = f"{self.policy}-{self.size}" if self.policy else self.size
-        return f"{self.stage}/{name}"
-
-
-@dataclass
-class Run:
-    """One run: name, experiment, overrides, and the configuration of each model size.
-
-    ``chain`` names the runs it may share work with, the oldest first, itself last.
-    """
-
-    name: str
-    experiment: str
-    overrides: tuple[str, ...]
-    cfg: Config
-    chain: tuple[str, ...] = ()
-    sized: dict[str, Config] = field(default_factory=dict)
-
-    def at(self, size: str) -> Config:
-        """The configuration composed with ``model=<size>``; the plan's main size if empty."""
-        if size not in self.sized:
-            self.sized[size] = _load(self.experiment, (*self.overrides, f"model={size}"))
-        return self.sized[size]
-
-    @property
-    def sizes(self) -> list[str]:
-        """Every model config this run composes, the main one first."""
-        plan = self.cfg.plan
-        others = [*filter(None, [plan.metarm, plan.weak]), *plan.reward_models]
-        return list(dict.fromkeys([plan.main, *plan.sizes, *others]))
-
-
-def _load(experiment: str, overrides: Sequence[str]) -> Config:
-    try:
-        return load([f"experiment={experiment}", *overrides])
-    except ConfigError as error:
-        raise ConfigError(f"experiment {experiment!r}: {error}") from error
 
 
 class Runs:
@@ -91,12 +36,16 @@ class Runs:
         names = [experiments] if isinstance(experiments, str) else list(experiments)
         self.runs: dict[str, Run] = {}
         self.targets: list[str] = []
+        self.sets: dict[str, tuple[RunSet, list[str]]] = {}  # and its members' runs, in order
         self._prints: dict[tuple[str, Node], str] = {}
-        for name in names:
-            for experiment, words in expand(str(name)):
-                run = self._add(experiment, normalise([*common, *words]))
-                if run.name not in self.targets:
-                    self.targets.append(run.name)
+        for name in map(str, names):
+            asked = [
+                self._add(experiment, normalise([*common, *words])).name
+                for experiment, words in expand(name)
+            ]
+            self.targets = list(dict.fromkeys([*self.targets, *asked]))
+            if (found := sets.read(name)) is not None:
+                self.sets[run_name(name, common)] = found, asked
 
     def _add(self, experiment: str, overrides: tuple[str, ...], below: tuple[str, ...] = ()) -> Run:
         """Add a run and its chain: the plain bases, the bases overridden alike, and itself."""
@@ -105,7 +54,7 @@ class Runs:
             raise ConfigError(f"experiment {experiment!r}: base leads back to itself")
         if name in self.runs:
             return self.runs[name]
-        run = Run(name, experiment, overrides, _load(experiment, overrides))
+        run = Run(name, experiment, overrides, load_run(experiment, overrides))
         for size in run.sizes:
             run.at(size)
         below = (*below, name)
@@ -126,8 +75,8 @@ class Runs:
     def upstream(self, run: str, node: Node) -> list[Node]:
         """What a piece of work reads, directly."""
         plan = self.runs[run].cfg.plan
-        prepare, size = Node("prepare"), node.size
-        if node.stage in ("audit", "rollout"):
+        prepare, bench, size = Node("prepare"), self._bench(run), node.size
+        if node.stage in ("audit", "rollout", "recast"):
             return [prepare]
         if node.stage == "select":
             return [prepare, Node("rollout", size)]
@@ -144,12 +93,18 @@ class Runs:
         if node.stage == "metarm":
             return [prepare, *self._trajectories(run)]
         if node.stage == "judge":
-            return [prepare, *self.policy(run, node.policy, size)]
+            return [bench, *self.policy(run, node.policy, size)]
         if node.stage == "score":
             return [Node("judge", size, node.policy), Node("metarm", plan.metarm)]
         if node.stage == "baseline_score":
-            return [prepare, *self._fitted(node)]
+            return [bench, *self._fitted(node)]
+        if node.stage == "token_prob":
+            return [Node("judge", size, node.policy)]
         return []
+
+    def _bench(self, run: str) -> Node:
+        """What makes the benchmark items that the run judges."""
+        return Node("recast" if self.runs[run].cfg.recast.form else "prepare")
 
     def start(self, run: str) -> str:
         """The policy GRPO starts from."""
@@ -211,9 +166,18 @@ class Runs:
         return f"{size}/{node.stage}" if size else node.stage
 
     def frozen(self, run: str, name: str) -> str:
-        """Text of ``results/<run>/config/<name>.yaml``, name: run, <stage> or <size>/<stage>."""
+        """Text of ``results/<run>/config/<name>.yaml``, name: run, <stage> or <size>/<stage>.
+
+        A set has a ``set.yaml``, and its stage's slice is that of its reference.
+        """
         if name == "run":
             return dump(self._origin(run))
+        if run in self.sets:
+            found, members = self.sets[run]
+            if name == "set":
+                return dump(self._set(run))
+            places = zip(found.members, members, strict=True)
+            run = next(run for member, run in places if member.role == found.reference)
         size, _, stage = name.rpartition("/")
         return dump(self.slice(run, stage, size))
 
@@ -249,6 +213,11 @@ class Runs:
         """The base's folder if it is a local one."""
         return models.inputs(self.runs[run].at(size).model.source)
 
+    def bases(self, run: str) -> list[str]:
+        """The local folders of all bases that a run judges, each once."""
+        sizes = dict.fromkeys(node.size for node in self.judged(run))
+        return list(dict.fromkeys(path for size in sizes for path in self.base_model(run, size)))
+
     def template(self, run: str, size: str) -> list[str]:
         """The judge's template if it is the user's own file."""
         path = prompts.path(self.runs[run].at(size).judge.template)
@@ -266,6 +235,10 @@ class Runs:
     def tuned(self, run: str, seed: object, size: str) -> list[str]:
         """Model folders of the tuned policies, in the plan's order."""
         return [self.at(run, seed, node) for node in self._tuned(run, size)]
+
+    def bench(self, run: str, seed: object) -> str:
+        """The benchmark items that the run judges: as they were made, or in another form."""
+        return self.at(run, seed, self._bench(run), "bench.parquet")
 
     def rl_items(self, run: str, seed: object) -> str:
         """What GRPO and baselines learn from: the training items, or those the weak model left."""
@@ -289,7 +262,7 @@ class Runs:
     def judged(self, run: str) -> Iterator[Node]:
         """Every judged (policy, size), the guided ones as their scored banks."""
         plan = self.runs[run].cfg.plan
-        for policy in plan.policies:
+        for policy in plan.judged or plan.policies:
             guided = plan.metarm and policy in plan.guided
             yield Node("score" if guided else "judge", plan.main, policy)
         for size in plan.sizes:
@@ -299,10 +272,15 @@ class Runs:
                 yield from (Node("judge", size, policy) for policy in policies)
 
     def scored(self, run: str) -> list[Node]:
-        """The scores of the baselines of the main size, then those of trained reward models."""
+        """The scores of the baselines of the main size, of trained reward models, and, of judges
+        that name the better response, of the probability of its name."""
         plan = self.runs[run].cfg.plan
         own = [Node("baseline_score", plan.main, name) for name in plan.baselines]
-        return own + [Node("baseline_score", name, STOCK) for name in plan.reward_models]
+        own += [Node("baseline_score", name, STOCK) for name in plan.reward_models]
+        main = self.runs[run].at(plan.main)
+        if main.judge.answer == "index" and models.served(main.model.source) is None:
+            own += [Node("token_prob", plan.main, name) for name in plan.judged or plan.policies]
+        return own
 
     def baseline(self, run: str, seed: object, name: str, size: str) -> list[str]:
         """The trained baseline's folder, or nothing for one that comes trained."""
@@ -335,10 +313,10 @@ class Runs:
 
     def collect(self, run: str) -> Mapping[str, list[str]]:
         """Inputs of ``curves`` and ``report`` over all seeds: items, banks, ledgers, models."""
-        names = ("items", "banks", "scores", "ledgers", "models")
+        names = ("items", "banks", "scores", "ledgers", "models", "rollouts")
         lists: dict[str, list[str]] = {name: [] for name in names}
         for seed in self.runs[run].cfg.plan.seeds:
-            lists["items"].append(self.at(run, seed, Node("prepare"), "bench.parquet"))
+            lists["items"].append(self.bench(run, seed))
             for node in self.judged(run):
                 lists["banks"] += self.bank(run, seed, node)
             for node in self.scored(run):
@@ -348,4 +326,38 @@ class Runs:
                     lists["ledgers"].append(self.at(run, seed, node, "ledger.json"))
                 elif node.stage in ("rft", "grpo", "metarm", "baseline"):
                     lists["models"].append(self.at(run, seed, node))
+                elif node.stage in ("rollout", "rollout_policy"):
+                    lists["rollouts"] += self.bank(run, seed, node)
         return lists
+
+    # ---- sets
+
+    def _set(self, name: str) -> dict[str, Any]:
+        """What :mod:`spct.paper` reads of a set: the words of its file, and where its files are."""
+        found, runs = self.sets[name]
+        words = {key: getattr(found, key) for key in ("title", "reference", "single", "sizes")}
+        members = zip(found.members, runs, strict=True)
+        return {
+            **words,
+            "name": name,
+            "overall": list(found.overall),
+            "members": [self._member(member, run) for member, run in members],
+        }
+
+    def _member(self, member: Member, run: str) -> dict[str, Any]:
+        lists = self.collect(run)
+        return {
+            **{key: getattr(member, key) for key in ("role", "label", "serves")},
+            "run": run,
+            "seeds": list(self.runs[run].cfg.plan.seeds),
+            **{key: lists[key] for key in ("items", "banks", "scores")},
+        }
+
+    def set_inputs(self, name: str) -> list[str]:
+        """Every file that the tables of a set are made from: items, banks, scores and curves."""
+        _, runs = self.sets[name]
+        files = [f"results/{run}/curves.csv" for run in runs]
+        for run in runs:
+            lists = self.collect(run)
+            files += itertools.chain(*(lists[key] for key in ("items", "banks", "scores")))
+        return list(dict.fromkeys(files))

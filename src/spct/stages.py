@@ -83,6 +83,11 @@ STAGES: dict[str, Stage] = {
         ("model", "sampler", "judge", "bench"),
         "spct.sampling.stages:judge",
     ),
+    "recast": Stage(
+        "put the benchmark items into another form: lists as pairs, with a reference",
+        ("recast",),
+        "spct.data.recast:run",
+    ),
     "score": Stage(
         "let the meta reward model score a bank",
         ("model", "judge", "metarm"),
@@ -90,13 +95,18 @@ STAGES: dict[str, Stage] = {
     ),
     "baseline": Stage(
         "fit one of the paper's other reward models",
-        ("model", "judge", "baseline"),
+        ("model", "sampler", "judge", "baseline"),
         "spct.baselines.train:run",
     ),
     "baseline_score": Stage(
         "score the benchmark items by another reward model",
-        ("model", "judge", "baseline"),
+        ("model", "sampler", "judge", "baseline"),
         "spct.baselines.score:run",
+    ),
+    "token_prob": Stage(
+        "ask how likely each choice of an LLM-as-a-Judge was",
+        ("model", "judge", "baseline"),
+        "spct.baselines.token_prob:run",
     ),
     "curves": Stage(
         "turn banks into curves and comparisons",
@@ -117,5 +127,10 @@ STAGES: dict[str, Stage] = {
         "draw the figures and write the pages",
         ("scaling", "report"),
         "spct.report.build:run",
+    ),
+    "paper": Stage(
+        "make the paper's tables, figures and claims from the runs of a set",
+        ("scaling",),
+        "spct.paper.build:run",
     ),
 }

@@ -91,10 +91,13 @@ def test_a_base_that_leads_back_is_named(tmp_path, monkeypatch) -> None:  # type
 @pytest.mark.parametrize(
     ("experiment", "computes"),
     [
-        ("tiny_no_kl", {"grpo", "judge", "rollout_policy", "metarm", "score"}),
-        ("tiny_no_hint", {"select", "rft", "grpo", "judge", "rollout_policy", "metarm", "score"}),
+        ("tiny_no_kl", {"grpo", "judge"}),
+        ("tiny_no_hint", {"select", "rft", "grpo", "judge"}),
+        ("tiny_no_principles", {"rollout", "select", "rft", "grpo", "judge"}),
         ("tiny_no_grpo", {"rollout_policy", "metarm", "score"}),
-        ("tiny_no_rft", {"grpo", "judge", "rollout_policy", "metarm", "score"}),
+        ("tiny_no_rft", {"grpo", "judge"}),
+        ("tiny_rft_matched", {"rollout", "select", "rft", "judge"}),
+        ("tiny_pair_input", {"recast", "judge"}),
         ("tiny_seeds", set()),
     ],
 )
@@ -106,18 +109,18 @@ def test_an_ablation_computes_only_what_differs(experiment: str, computes: set[s
 
 
 def test_judging_is_shared_policy_by_policy() -> None:
-    runs = Runs("tiny_no_kl")
-    assert runs.home("tiny_no_kl", Node("judge", MAIN, "rft")) == "tiny"
-    assert runs.home("tiny_no_kl", Node("judge", MAIN, "grpo")) == "tiny_no_kl"
+    runs = Runs("tiny_drop_easy")
+    assert runs.home("tiny_drop_easy", Node("judge", MAIN, "rft")) == "tiny"
+    assert runs.home("tiny_drop_easy", Node("judge", MAIN, "grpo")) == "tiny_drop_easy"
 
 
 def test_an_overridden_run_shares_with_its_experiment() -> None:
-    runs = Runs("tiny_no_kl", "metarm.epochs=2")
+    runs = Runs("tiny_drop_easy", "metarm.epochs=2")
     (run,) = runs.targets
     chain = runs.runs[run].chain
-    assert chain == ("tiny", "tiny_no_kl", run.replace("tiny_no_kl", "tiny"), run)
+    assert chain == ("tiny", "tiny_drop_easy", run.replace("tiny_drop_easy", "tiny"), run)
     assert runs.home(run, Node("rft", MAIN)) == "tiny"
-    assert runs.home(run, Node("grpo", MAIN)) == "tiny_no_kl"
+    assert runs.home(run, Node("grpo", MAIN)) == "tiny_drop_easy"
     assert own(runs, run) == {"metarm", "score"}
 
 
@@ -166,7 +169,7 @@ def test_siblings_with_one_override_share_what_it_makes_equal() -> None:
     tiny, no_kl = runs.targets
     for stage in ("rollout", "select", "rft"):
         assert runs.home(no_kl, Node(stage, MAIN)) == runs.home(tiny, Node(stage, MAIN)) == tiny
-    assert runs.home(no_kl, Node("judge", MAIN, "base")) == "tiny"
+    assert runs.home(tiny, Node("judge", MAIN, "base")) == "tiny"
     assert runs.home(no_kl, Node("grpo", MAIN)) == no_kl
 
 
@@ -236,3 +239,32 @@ def test_a_weak_model_filters_what_grpo_learns_from() -> None:
 def test_the_weak_model_must_be_sampled_often_enough() -> None:
     with pytest.raises(ConfigError, match="difficulty.n: 4 is not from 1 to rollout.n_rft, 3"):
         Runs("tiny_drop_easy", "difficulty.n=4")
+
+
+@pytest.mark.parametrize("size", ["toy_s", "toy_m", "toy_l"])
+def test_the_meta_rm_starts_from_any_size(size: str) -> None:
+    """Its fit and its scores are composed with that size, whatever the judge's own."""
+    (run,) = (runs := Runs("tiny", f"plan.metarm={size}")).targets
+    assert runs.metarm(run, 0).endswith(f"metarm/{size}")
+    assert runs.slice(run, "metarm", size)["model"]["name"] == size
+    score = Node("score", MAIN, "grpo")
+    assert runs.slice_path(run, score).endswith(f"config/{size}/score.yaml")
+
+
+def test_every_size_goes_through_grpo_and_shares_the_rest() -> None:
+    runs = Runs("tiny_sizes")
+    trained = [node for node in runs.work("tiny_sizes") if node.stage == "grpo"]
+    assert sorted(node.size for node in trained) == ["toy_l", "toy_m", "toy_s"]
+    assert set(homes(runs, "tiny_sizes").values()) == {"tiny"}
+
+
+def test_curves_know_what_training_sampled_and_the_bases() -> None:
+    runs = Runs("tiny")
+    found = runs.collect("tiny")["rollouts"]
+    assert sorted(found) == [
+        "results/tiny/seed0/rollout/toy_l/0.parquet",
+        "results/tiny/seed0/rollout/toy_m/0.parquet",
+        "results/tiny/seed0/rollout/toy_s/0.parquet",
+        "results/tiny/seed0/rollout_policy/toy_m/0.parquet",
+    ]
+    assert [Path(path).name for path in runs.bases("tiny")] == ["toy_m", "toy_s", "toy_l"]
