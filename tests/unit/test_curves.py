@@ -296,7 +296,7 @@ def test_ratings_have_an_area_in_place_of_an_accuracy(tmp_path: Path) -> None:
     assert {row["metric"] for row in read_rows(tmp_path / "surface.csv")} == {
         *("accuracy", "roc_auc"),
     }
-    check_area(curves.measure(CFG.scaling, 0, **paths)[0], items, rows)
+    check_area(curves.measure(CFG.scaling, 0, **paths).measured, items, rows)
 
 
 def check_area(measured: Measured, items: list[Item], rows: list[Sample]) -> None:
@@ -329,7 +329,7 @@ def test_no_surface_without_a_guided_bank(tmp_path: Path) -> None:
 
 def test_ks_that_are_no_powers_of_two_keep_all_or_a_power_of_two(two_seeds: Any) -> None:
     _, paths, _, _ = two_seeds
-    _, surfaces, _ = curves.measure(replace(CFG.scaling, ks=[3, 6]), 0, **paths)
+    surfaces = curves.measure(replace(CFG.scaling, ks=[3, 6]), 0, **paths).surfaces
     pairs = {(key.k, key.k_meta) for key in surfaces.cells}
     assert pairs == {(3, 1), (3, 2), (3, 3), (6, 1), (6, 2), (6, 4), (6, 6)}
 
@@ -397,7 +397,7 @@ def test_families_of_tests_are_the_benchmarks_and_the_subsets_of_one(two_seeds: 
         ("toy_pairs", "all"), ("toy_best_of_4", "all"), ("toy_single", "all"),
         ("toy_pairs", "hard"), ("toy_pairs", "easy"),
     ]  # fmt: skip
-    measured, *_ = curves.measure(CFG.scaling, 0, **paths)
+    measured = curves.measure(CFG.scaling, 0, **paths).measured
     pair = next(pair for pair in comparisons.pairs(measured) if pair.name == "rft - base @1, m")
     for family in (found[:3], found[3:]):
         groups = [Group(row["benchmark"], row["subset"]) for row in family]
@@ -409,7 +409,7 @@ def test_families_of_tests_are_the_benchmarks_and_the_subsets_of_one(two_seeds: 
 def test_comparisons_without_k_1(two_seeds: Any, tmp_path: Path) -> None:
     """Greedy decoding counts as one sample, but is no vote: it must not set the fewest votes."""
     _, paths, _, _ = two_seeds
-    measured, *_ = curves.measure(replace(CFG.scaling, ks=[2, 8]), 0, **paths)
+    measured = curves.measure(replace(CFG.scaling, ks=[2, 8]), 0, **paths).measured
     names = {pair.name for pair in comparisons.pairs(measured)}
     assert {"rft - base @2, m", "@8 - @2, grpo/m", "l - m, base @2"} <= names
     assert not any("@1" in name for name in names)
@@ -426,7 +426,7 @@ def test_guided_base_against_plain_grpo(tmp_path: Path) -> None:
         extra = {"seed": 0, "policy": "base", "size": size, "params": {"m": 1000, "l": 4000}[size]}
         write_bank(place, rows, **extra, **({"metarm_params": 50} if meta else {}))
         paths["banks"].append(place)
-    measured, *_ = curves.measure(CFG.scaling, 0, **paths)
+    measured = curves.measure(CFG.scaling, 0, **paths).measured
     found = {pair.name: pair for pair in comparisons.pairs(measured)}
     pair = found["base + meta - grpo @8, m"]
     assert (str(pair.a), str(pair.b)) == ("base/m meta_voting@8", "grpo/m voting@8")

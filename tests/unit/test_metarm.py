@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from judged_rows import rows_of
 from torch.nn.functional import softplus
 
-from spct import artifact, lm
+from spct import artifact, config, lm
 from spct.config import Slice
 from spct.errors import StageStopped
+from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.metarm import model as metarm
 from spct.metarm import score
@@ -26,6 +27,7 @@ from spct.metarm import train as fitting
 from spct.metarm.auc import auc, within_items
 from spct.metarm.data import Encoder, Labelled, labelled, margin, margin_weights, split
 from spct.records import Item, read_bank, write_bank, write_items
+from spct.tracking import read_metrics
 from spct.training import choice, plain, shared
 from spct.training.batching import Example, collate
 from spct.training.groups import Group
@@ -288,7 +290,49 @@ def test_a_separable_signal_is_found(
     assert report["train"] + report["judgements"] == 160
     assert report["skipped"] == {"greedy": 32, "hinted": 32, "malformed": 32}
     assert artifact.check_dir(out)["stage"] == "metarm"
-    assert (out / "metrics.jsonl").read_text().count("\n") > 10
+    steps = read_metrics(out / "metrics.jsonl")
+    assert len(steps) > 10
+    read = sum(len(row.example) for row in labelled_of(slice_of, inputs)) * 16
+    assert sum(step["update_tokens"] for step in steps) == pytest.approx(0.75 * read, rel=0.05)
+    told = json.loads((out / "calibration.json").read_text())
+    assert told["scale"] > 0 and told["judgements"] == report["judgements"]
+    assert 0 <= told["ece"] < 0.1 and 0 <= told["ece_raw"] < 0.1  # of 40 judgements
+
+
+def labelled_of(slice_of: Callable[..., Slice], inputs: dict[str, Path]) -> list[Labelled]:
+    """Every example of both banks, as the stage encodes them."""
+    cfg = slice_of("metarm")
+    text = metarm.load(cfg.model).text
+    judge = Judge.build(cfg.judge, special_tokens(text.tokenizer))
+    return labelled(text, judge, inputs["items"], [inputs["one"], inputs["two"]])[0]
+
+
+@pytest.mark.parametrize("size", ["toy_s", "toy_l"])
+def test_it_starts_from_any_base(inputs: dict[str, Path], tmp_path: Path, size: str) -> None:
+    """Steps of next to nothing from a base leave a classifier of that base's own body."""
+    out = tmp_path / "metarm"
+    few = ["metarm.epochs=0.2", "metarm.batch_tokens=600", "metarm.optim.lr=1e-9"]
+    cfg = Slice.of(config.load([f"model={size}", *few]), "metarm")
+    fitting.run(cfg, 3, items=inputs["items"], banks=[inputs["one"]], out=out)
+    assert artifact.read_manifest(out)["size"] == size
+    state = metarm.load(cfg.model, out).model.state_dict()
+    base = lm.load(cfg.model).model.state_dict()
+    name = "model.layers.0.mlp.up_proj.weight"
+    torch.testing.assert_close(state[name], base[name], rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_held_out_leaves_no_calibration(
+    slice_of: Callable[..., Slice], inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    out, scored = tmp_path / "metarm", tmp_path / "scored.parquet"
+    few = ["metarm.epochs=0.2", "metarm.batch_tokens=600", "metarm.dev_share=0"]
+    cfg = slice_of("metarm", *few)
+    fitting.run(cfg, 3, items=inputs["items"], banks=[inputs["one"]], out=out)
+    assert not (out / "calibration.json").exists()
+    score.run(
+        slice_of("score"), 3, items=inputs["items"], bank=inputs["two"], metarm=out, out=scored
+    )
+    assert artifact.read_manifest(scored)["metarm_calibration"] is None
 
 
 @pytest.fixture
@@ -338,6 +382,7 @@ def test_scoring_fills_readable_rows_and_nothing_else(
 ) -> None:  # fmt: skip
     out = tmp_path / "scored.parquet"
     cfg = slice_of("score", "metarm.micro_tokens=300")
+    artifact.write_timing(inputs["one"], seconds=2.5, samples=40, completion_tokens=9)
     score.run(cfg, 3, items=inputs["items"], bank=inputs["one"], metarm=fitted, out=out)
     before, after = list(read_bank(inputs["one"])), list(read_bank(out))
     ours = metarm.load(cfg.model, fitted)
@@ -355,6 +400,11 @@ def test_scoring_fills_readable_rows_and_nothing_else(
     }  # fmt: skip
     assert manifest["metarm"] == artifact.content_hash(fitted)[:16]
     assert manifest["metarm_params"] == ours.params
+    told = json.loads((fitted / "calibration.json").read_text())
+    assert manifest["metarm_calibration"] == {name: told[name] for name in ("scale", "bias")}
+    timing = json.loads((tmp_path / "scored.parquet.timing.json").read_text())
+    assert timing["scored"] == sum(row.scores is not None for row in before)
+    assert (timing["judge_seconds"], timing["judge_samples"]) == (2.5, 40)
     assert manifest["content_hash"] != artifact.content_hash(inputs["one"])
 
 

@@ -13,10 +13,15 @@ from hypothesis import strategies as st
 from spct.judge.predicate import credit
 from spct.judge.vote import guided_vote, k_meta_for, vote
 from spct.records import Label
-from spct.scaling.ratings import METHODS, distributions, expected_auc
+from spct.scaling.ratings import METHODS, distributions
 from spct.scaling.votes import Votes
 
 Row = list[int | None]
+
+
+def auc_of(votes: Votes, method: str, k: int, share: float, weights: np.ndarray) -> np.ndarray:
+    """Per row of weights of all items, of which rating items count."""
+    return distributions(votes, method, k, share).auc(weights[:, votes.rated])
 
 
 def rated(rows: list[Row], right: list[bool], meta: np.ndarray | None = None) -> Votes:
@@ -77,7 +82,7 @@ def test_equals_brute_force_over_all_pairs_of_subsets(
         outcomes(row, signal, method, k, k_meta_for(k, share))
         for row, signal in zip(rows, meta, strict=True)
     ]
-    got = expected_auc(votes, method, [k], share, weights)[k]
+    got = auc_of(votes, method, k, share, weights)
     for b, row in enumerate(weights):
         pairs = [
             (row[i] * row[j], chance_above(every[i], every[j]))
@@ -105,13 +110,13 @@ def test_mean_and_sum_differ_only_through_invalid_samples() -> None:
     """Two ratings of 6 beat three of 5 on average, and lose to them as a sum."""
     one = np.ones((1, 2))
     mixed = rated([[6, 6, None], [5, 5, 5]], [True, False])
-    assert expected_auc(mixed, "mean_voting", [3], 1.0, one)[3][0] == 1
-    assert expected_auc(mixed, "voting", [3], 1.0, one)[3][0] == 0
+    assert auc_of(mixed, "mean_voting", 3, 1.0, one)[0] == 1
+    assert auc_of(mixed, "voting", 3, 1.0, one)[0] == 0
     whole = rated([[6, 4, 7], [5, 2, 6]], [True, False])
-    by_mean = expected_auc(whole, "mean_voting", [1, 2, 3], 1.0, one)
-    by_sum = expected_auc(whole, "voting", [1, 2, 3], 1.0, one)
     for k in (1, 2, 3):
-        assert by_mean[k][0] == pytest.approx(by_sum[k][0], abs=1e-15)
+        by_mean = auc_of(whole, "mean_voting", k, 1.0, one)
+        by_sum = auc_of(whole, "voting", k, 1.0, one)
+        assert by_mean[0] == pytest.approx(by_sum[0], abs=1e-15)
 
 
 @given(data=st.data(), n=st.integers(2, 4))
@@ -128,24 +133,24 @@ def test_items_of_other_kinds_and_weightless_classes() -> None:
     votes = rated([[9], [1], [5]], [True, False, False])
     mixed = Votes(**{**vars(votes), "rating": np.array([True, True, False])})
     weights = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 7.0]])
-    auc = expected_auc(mixed, "voting", [1], 1.0, weights)[1]
+    auc = auc_of(mixed, "voting", 1, 1.0, weights)
     np.testing.assert_array_equal(auc, [1.0, np.nan, np.nan])
     plain = Votes(**{**vars(votes), "rating": None})
-    assert np.isnan(expected_auc(plain, "voting", [1], 1.0, weights)[1]).all()
+    assert np.isnan(auc_of(plain, "voting", 1, 1.0, weights)).all()
 
 
 def test_what_cannot_be_estimated_is_said() -> None:
     votes, weights = rated([[9, 2], [1, 1]], [True, False]), np.ones((1, 2))
     with pytest.raises(ValueError, match="ratings have no majority"):
-        expected_auc(votes, "majority", [1], 0.5, weights)
+        auc_of(votes, "majority", 1, 0.5, weights)
     with pytest.raises(ValueError, match="k = 3 needs at least 3"):
-        expected_auc(votes, "voting", [3], 0.5, weights)
+        auc_of(votes, "voting", 3, 0.5, weights)
     with pytest.raises(ValueError, match="meta scores"):
-        expected_auc(votes, "meta_voting", [1], 0.5, weights)
+        auc_of(votes, "meta_voting", 1, 0.5, weights)
     for bad in (0.5, -1.0):
         broken = Votes(**{**vars(votes), "scores": np.full((2, 2, 2), bad, dtype=np.float32)})
         with pytest.raises(ValueError, match="whole numbers from 0 up"):
-            expected_auc(broken, "voting", [1], 0.5, weights)
+            auc_of(broken, "voting", 1, 0.5, weights)
     large = Votes(**{**vars(votes), "scores": np.full((2, 2, 2), 15_000, dtype=np.float32)})
     with pytest.raises(ValueError, match="a sum of 20000 an item"):
-        expected_auc(large, "voting", [1], 0.5, weights)
+        auc_of(large, "voting", 1, 0.5, weights)

@@ -1,7 +1,7 @@
 rule score:
     input:
         cfg=lambda w: RUNS.slice_path(w.run, Node("score", w.size, w.policy)),
-        bench=made("prepare", "bench.parquet"),
+        bench=lambda w: RUNS.bench(w.run, w.seed),
         bank=made("judge", "{shard}.parquet"),
         metarm=lambda w: RUNS.metarm(w.run, w.seed),
         template=own_template,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from spct import artifact
 from spct.config import Slice
 from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
+from spct.metarm import calibration
 from spct.metarm.data import Encoder
 from spct.metarm.model import load, score
 from spct.records import read_bank, read_items, write_bank
@@ -21,7 +24,7 @@ def run(cfg: Slice, seed: int, *, items: Path, bank: Path, metarm: Path, out: Pa
     """Score every row with scores; unreadable rows keep ``meta_score`` empty.
 
     Prompts are those that the bank's own manifest tells of; this stage's ``judge`` group stands in
-    for banks that do not tell.
+    for banks that do not tell. The sidecar of seconds repeats those of the judged bank.
     """
     with joined() as world:
         judge_model = load(cfg.model, metarm)
@@ -32,16 +35,36 @@ def run(cfg: Slice, seed: int, *, items: Path, bank: Path, metarm: Path, out: Pa
         rows = list(read_bank(bank))
         places = [i for i, row in enumerate(rows) if row.scores is not None]
         examples = [encode(rows[i]) for i in places]
-        name = f"score {cfg.model.name}"
+        name, started = f"score {cfg.model.name}", time.monotonic()
         logits = score(name, judge_model.model, examples, cfg.metarm.micro_tokens, world)
+        seconds = time.monotonic() - started
         for place, value in zip(places, logits, strict=True):
             rows[place] = replace(rows[place], meta_score=value)
         manifest = _carried(told) | {
             "stage": "score",
             "metarm": judge_model.text.hash,
             "metarm_params": judge_model.params,
+            "metarm_calibration": _calibration(metarm),
         }
         world.on_main(write_bank, out, rows, **manifest)
+        timing = {"score_seconds": seconds, "scored": len(examples), **_judging(bank)}
+        world.on_main(artifact.write_timing, out, **timing)
+
+
+def _judging(bank: Path) -> dict[str, float]:
+    """Seconds that the judged bank took and its samples, if its own sidecar is there."""
+    side = bank.with_name(f"{bank.name}.timing.json")
+    told = json.loads(side.read_text(encoding="utf-8")) if side.is_file() else {}
+    return {f"judge_{name}": told[name] for name in ("seconds", "samples") if name in told}
+
+
+def _calibration(folder: Path) -> dict[str, float] | None:
+    """Slope and intercept from the meta RM's folder; None where it was fitted without any."""
+    path = folder / calibration.FILE
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return {"scale": told["scale"], "bias": told["bias"]}
 
 
 def _carried(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
@@ -19,6 +20,7 @@ from spct.errors import StageStopped
 from spct.judge import prompts
 from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
+from spct.metarm import calibration
 from spct.metarm import model as metarm
 from spct.metarm.auc import auc, within_items
 from spct.metarm.data import Labelled, labelled, margin_weights, split
@@ -48,10 +50,25 @@ def evaluate(logits: Sequence[float], data: Sequence[Labelled]) -> dict[str, flo
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
+def calibrated(logits: Sequence[float], data: Sequence[Labelled]) -> dict[str, float] | None:
+    """Slope, intercept and expected calibration error before and after, on the same judgements."""
+    right = np.array([row.correct for row in data], dtype=np.bool_)
+    found = calibration.fit(logits, right.tolist())
+    if found is None:
+        return None
+    values = np.asarray(logits, dtype=np.float64)
+    errors = [
+        calibration.expected_error(one.probability(values), right)
+        for one in (calibration.Calibration(), found)
+    ]
+    return {**asdict(found), "ece_raw": errors[0], "ece": errors[1], "judgements": len(data)}
+
+
 def run(
     cfg: Slice, seed: int, *, items: Path, banks: list[Path], out: Path, init: str = ""
 ) -> None:
-    """Train on every readable non-hinted judgement; write a sealed folder with ``eval.json``.
+    """Train on every readable non-hinted judgement; write a sealed folder with ``eval.json`` and,
+    where judgements were held out, ``calibration.json``.
 
     Raises ``StageStopped`` with the counts if only one class is present.
     """
@@ -82,6 +99,7 @@ def run(
         held_out = [row.example for row in dev]
         logits = metarm.score(f"{name}, held out", model, held_out, spec.micro_tokens, world)
         report = {"train": len(train), "skipped": skipped, **evaluate(logits, dev)}
+        scaling = calibrated(logits, dev)
         state = whole.weights(model, world)
 
         def write() -> None:
@@ -90,6 +108,8 @@ def run(
                 text.tokenizer.save_pretrained(folder)
                 shutil.copyfile(log.path, folder / "metrics.jsonl")
                 artifact.write_json(folder / "eval.json", report)
+                if scaling is not None:
+                    artifact.write_json(folder / calibration.FILE, scaling)
             checkpoint.clear()
 
         world.on_main(write)
@@ -142,6 +162,7 @@ def _loss(train: Sequence[Labelled], weights: Sequence[float], dense_weight: flo
             owner = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)
             dense = bce(logits, labels[owner], weight[owner], reduction="sum") / tokens
             loss = loss + dense_weight * dense
-        return {"loss": loss, "accuracy": right}
+        read = torch.tensor(float(sum(len(train[i].example) for i in one.places)))
+        return {"loss": loss, "accuracy": right, "update_tokens": read}
 
     return loss_of

@@ -83,7 +83,7 @@ def run(
             f"rft {cfg.model.name}",
             model.model,
             data,
-            _loss(data),
+            loss(data),
             cfg.rft,
             checkpoint,
             log,
@@ -103,13 +103,18 @@ def run(
         world.on_main(write)
 
 
-def _loss(data: Sequence[Example]) -> Loss:
+def loss(data: Sequence[Example]) -> Loss:
     """The mean negative log-probability of the step's completion tokens."""
 
     def loss_of(model: nn.Module, one: Pass, chosen: Sequence[int]) -> Shares:
         tokens = sum(len(data[i].completion) for i in chosen)
+        read = sum(len(data[i]) for i in one.places)  # each example with its prompt
         logprobs = completion_logprobs(model, one.groups).logprobs
-        return {"loss": -logprobs.sum() / tokens, "tokens": torch.tensor(float(len(logprobs)))}
+        return {
+            "loss": -logprobs.sum() / tokens,
+            "tokens": torch.tensor(float(len(logprobs))),
+            "update_tokens": torch.tensor(float(read)),
+        }
 
     return loss_of
 

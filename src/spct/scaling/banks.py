@@ -1,9 +1,8 @@
-"""Items and banks as the arrays the estimators take, checked against each other."""
+"""Banks as the arrays the estimators take, checked against their items."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +15,10 @@ from numpy.typing import NDArray
 from spct import artifact
 from spct.errors import BankError
 from spct.judge.parse import Outcome
-from spct.judge.predicate import sides
-from spct.records import Item, bank_batches, read_items
+from spct.records import bank_batches
+from spct.scaling.bench import Bench as Bench
+from spct.scaling.bench import read_bench as read_bench
+from spct.scaling.bench import read_benches as read_benches
 from spct.scaling.estimators import Bools, Floats, Votes
 from spct.scaling.grid import OUTCOMES, Grid, strata
 
@@ -34,32 +35,6 @@ class BankKey(NamedTuple):
     seed: int
     policy: str
     size: str
-
-
-@dataclass(frozen=True)
-class Bench:
-    """The held-out items of one seed, in file order, with their labels as arrays (I, R)."""
-
-    seed: int
-    path: Path
-    items: list[Item]
-    index: dict[str, int]
-    answers: Bools
-    better: Bools
-    worse: Bools
-    single: Bools  # (I,)
-
-    def no_votes(self) -> Votes:
-        """No samples at all (n = 0): what answers that read no bank are decided against."""
-        none = np.zeros((len(self.items), 0), dtype=np.bool_)
-        scores = np.zeros((*none.shape, self.answers.shape[1]), dtype=np.float32)
-        sides = (self.answers, self.better, self.worse, self.single)
-        return Votes(scores, none, *sides, none)
-
-    @property
-    def clusters(self) -> list[str]:
-        """What the bootstrap keeps together: the prompt of each item."""
-        return [json.dumps(item.messages, sort_keys=True) for item in self.items]
 
 
 @dataclass(frozen=True)
@@ -88,62 +63,11 @@ class Bank:
     plan: str = "random"  # of the orders in which responses were shown
     score_range: tuple[int, int] = (1, 10)
     paths: tuple[Path, ...] = ()
+    calibration: Mapping[str, float] | None = None  # of the meta RM's logit, where it has one
 
     @property
     def guided(self) -> bool:
         return self.samples.votes.meta is not None
-
-
-def read_bench(path: Path) -> Bench:
-    """Items with labels as masks; one that people called a tie has neither better nor worse.
-
-    Raises :class:`BankError` for any other item without a definite best.
-    """
-    items = read_items(path)
-    if not items:
-        raise BankError(f"{path} holds no items")
-    width = max(2, *(item.n for item in items))
-    answers, better, worse = (np.zeros((len(items), width), dtype=np.bool_) for _ in range(3))
-    for i, item in enumerate(items):
-        try:
-            top, below = _sides(item)
-        except ValueError as error:
-            raise BankError(f"{path}: item {item.id}: {error}") from error
-        answers[i, : max(2, item.n)] = True
-        better[i, top] = worse[i, below] = True
-    return Bench(
-        seed=int(artifact.read_manifest(path).get("seed", 0)),
-        path=path,
-        items=items,
-        index={item.id: i for i, item in enumerate(items)},
-        answers=answers,
-        better=better,
-        worse=worse,
-        single=np.array([item.n == 1 for item in items]),
-    )
-
-
-def read_benches(paths: Sequence[Path]) -> dict[int, Bench]:
-    """The items of each seed, by seed. Raises :class:`BankError` for two files of one seed."""
-    benches: dict[int, Bench] = {}
-    for path in paths:
-        bench = read_bench(path)
-        if bench.seed in benches:
-            raise BankError(f"{path} and {benches[bench.seed].path} both are of seed {bench.seed}")
-        benches[bench.seed] = bench
-    return dict(sorted(benches.items()))
-
-
-def _sides(item: Item) -> tuple[list[int], list[int]]:
-    """Sides of the label; of a single response, between the answers "wrong" (0) and "right" (1)."""
-    if item.label.undecided:
-        return [], []
-    if item.n > 1:
-        return sides(item.label, item.n)
-    if item.label.kind != "correct" or len(item.label.value) != 1:
-        raise ValueError(f"one response cannot be judged by {item.label}")
-    truth = int(bool(item.label.value[0]))
-    return [truth], [1 - truth]
 
 
 def read_banks(
@@ -206,6 +130,7 @@ class _Reader:
             key=key,
             params=_count(self.manifest, "params"),
             metarm_params=_count(self.manifest, "metarm_params"),
+            calibration=self.manifest.get("metarm_calibration"),
             samples=self._draws(grids["sample"]),
             greedy=self._draws(grids["greedy"]) if "greedy" in grids else None,
             plan=self.plan,
@@ -274,6 +199,8 @@ class _Reader:
             meta=None if np.isnan(meta).all() else meta,
             rating=rating,
             stratum=None if self.plan == "random" else strata(grid.shown),
+            logprob=_a_token(grid),
+            length=grid.completion_tokens,
         )
         return Draws(
             votes=votes,
@@ -295,6 +222,13 @@ class _Reader:
             raise BankError(f"{self.where}: item {name} sample {j}: {value}")
         held = valid[single]
         scores[single, :, 0], scores[single, :, 1] = (1 - verdict) * held, verdict * held
+
+
+def _a_token(grid: Grid) -> Floats | None:
+    """Mean log-probability of a completion's tokens, ``(I, n)``; None if no sample tells."""
+    if np.isnan(grid.logprob).all():
+        return None
+    return np.asarray(grid.logprob / np.maximum(grid.completion_tokens, 1), dtype=np.float64)
 
 
 def _count(manifest: dict[str, Any], name: str) -> int | None:

@@ -18,7 +18,8 @@ from spct import artifact
 from spct.records import Item
 from spct.scaling import stats
 from spct.scaling.banks import read_benches
-from spct.scaling.cells import BASELINES, NOBODY, CellKey, content_blind
+from spct.scaling.cells import NOBODY, CellKey
+from spct.scaling.content_blind import BASELINES, content_blind
 from spct.scaling.measure import Group, Measured
 from spct.scaling.ratings import Scores
 from spct.scaling.sections import PARTIAL, RATED, Part, Ruled, has_rule, pooled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,13 +14,21 @@ from spct.judge.vote import k_meta_for
 from spct.scaling import ratings
 from spct.scaling.adaptive import by_method
 from spct.scaling.banks import Bank, Bench, Draws
-from spct.scaling.estimators import METHODS, WHOLE, Estimate, Method, Subsets, estimate, surface
-from spct.scaling.votes import Floats, Votes, decide
+from spct.scaling.estimators import METHODS, WHOLE, Estimate, Method, Subsets, estimate, estimates
+from spct.scaling.kept import Pair
+from spct.scaling.votes import Floats, Votes
 from spct.schema import ScalingConfig
 
-BASELINES = ("first", "last", "longest", "shortest")
 NOBODY = "none"
-BOUNDED: tuple[Method, ...] = ("meta_voting", "oracle_voting", "random_voting")
+# Filters of a guided bank's surface by what they rank samples by. The first three make surface.csv.
+SIGNALS: dict[str, Method] = {
+    "meta": "meta_voting",
+    "oracle": "oracle_voting",
+    "random": "random_voting",
+    "margin": "margin_voting",
+    "logprob": "logprob_voting",
+    "length": "length_voting",
+}
 Index = NDArray[np.int64]
 
 
@@ -80,13 +88,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Query:
-    """A bank and what is asked of it; ``subsets`` are shared by all that samples them."""
+    """A bank and what is asked of it; ``subsets`` are shared by all that samples them.
+
+    Curves and surface want many equal estimates, so each method is estimated once, everywhere.
+    """
 
     bank: Bank
     bench: Bench
     ks: list[int]
     subsets: Subsets
     cfg: ScalingConfig
+    _found: dict[Method, dict[Pair, Estimate]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bank: Bank, bench: Bench, cfg: ScalingConfig) -> Query:
@@ -103,6 +115,39 @@ class Query:
         subsets = Subsets([item.id for item in bench.items], n, cfg.subsets, seed)
         return cls(bank, bench, ks, subsets, cfg)
 
+    @property
+    def signals(self) -> dict[str, Method]:
+        """The :data:`SIGNALS` that the bank has; none if it is not guided."""
+        votes = self.bank.samples.votes
+        without = {"logprob"} if votes.logprob is None else set()
+        names = [name for name in SIGNALS if name not in without] if self.bank.guided else []
+        return {name: SIGNALS[name] for name in names}
+
+    @property
+    def grid(self) -> list[Pair]:
+        """(k, k_meta) of the surface: k_meta every power of two below k, and k."""
+        return [
+            (k, keep) for k in self.ks for keep in (*(2**j for j in range((k - 1).bit_length())), k)
+        ]
+
+    def pair(self, method: Method, k: int) -> Pair:
+        """What a method of the curves keeps at k."""
+        return k, k if method in WHOLE else k_meta_for(k, self.cfg.k_meta_share)
+
+    def estimates(self, method: Method) -> dict[Pair, Estimate]:
+        """A method at every (k, k_meta) of the curves and, for a signal, of the surface."""
+        if method not in self._found:
+            wanted = dict.fromkeys(self.pair(method, k) for k in self.ks)
+            if method in self.signals.values():
+                wanted |= dict.fromkeys(self.grid)
+            # A filter that keeps all is a plain vote.
+            whole = {} if method in WHOLE else self.estimates("voting")
+            votes, invalid = self.bank.samples.votes, self.cfg.invalid
+            fresh = [pair for pair in wanted if pair not in whole]
+            found = estimates(votes, self.subsets, method, fresh, invalid)
+            self._found[method] = {**whole, **found}
+        return self._found[method]
+
     def key(self, method: str, k: int, k_meta: int) -> CellKey:
         """The name of one of its cells."""
         return CellKey(self.bank.key.policy, self.bank.key.size, method, k, k_meta)
@@ -118,14 +163,13 @@ def measure_bank(query: Query) -> dict[CellKey, Cell]:
 
 def _voted(query: Query) -> Cells:
     """Votes of k samples, plain and filtered, at every k."""
-    draws, share = query.bank.samples, query.cfg.k_meta_share
     for method in METHODS:
         if method == "meta_voting" and not query.bank.guided:
             continue
-        found = estimate(draws.votes, query.subsets, method, query.ks, share, query.cfg.invalid)
-        for k in query.ks:
-            key = query.key(method, k, k if method in WHOLE else k_meta_for(k, share))
-            yield key, _cell(query, draws, key, found[k])
+        found = query.estimates(method)
+        for pair in (query.pair(method, k) for k in query.ks):
+            key = query.key(method, *pair)
+            yield key, _cell(query, query.bank.samples, key, found[pair])
 
 
 def _mean_rated(query: Query) -> Cells:
@@ -184,17 +228,14 @@ SOURCES: tuple[Callable[[Query], Cells], ...] = (_voted, _mean_rated, _greedy, _
 def measure_surface(query: Query) -> dict[CellKey, Cell]:
     """A guided bank's filtered votes at every k, keeping each power of two below k, and all k.
 
-    Beside ``meta_voting`` its bounds: the oracle and a random choice.
+    Beside ``meta_voting`` its bounds, the oracle and a random choice, and cheap signals.
     """
-    votes, ks = query.bank.samples.votes, query.ks
-    keeps = sorted({*ks, *(2**j for j in range(max(ks).bit_length()))})
     cells = {}
-    for method in BOUNDED:
-        found = surface(votes, query.subsets, method, ks, keeps, query.cfg.invalid)
-        for (k, keep), values in found.items():
-            if keep == k or keep.bit_count() == 1:
-                key = query.key(method, k, keep)
-                cells[key] = _cell(query, query.bank.samples, key, values)
+    for method in query.signals.values():
+        found = query.estimates(method)
+        for pair in query.grid:
+            key = query.key(method, *pair)
+            cells[key] = _cell(query, query.bank.samples, key, found[pair])
     return cells
 
 
@@ -252,32 +293,3 @@ def _orders(bench: Bench) -> Floats:
 
 def _times(params: int | None, tokens: Floats) -> Floats:
     return np.full(tokens.shape, np.nan) if params is None else 2.0 * params * tokens
-
-
-def content_blind(bench: Bench) -> dict[CellKey, Cell]:
-    """Baselines that read no content: the first, last, longest or shortest response, in file order.
-
-    Length is in characters; equal lengths share the credit. Items of one response, or without a
-    right one, have none (NaN).
-    """
-    votes = bench.no_votes()
-    totals = {name: np.full(bench.answers.shape, -np.inf, dtype=np.float32) for name in BASELINES}
-    for i, item in enumerate(bench.items):
-        lengths = np.array([len(text) for text in item.responses], dtype=np.float32)
-        place = np.arange(item.n, dtype=np.float32)
-        for name, values in zip(BASELINES, (-place, place, lengths, -lengths), strict=True):
-            totals[name][i, : item.n] = values
-    nothing = np.zeros(len(bench.items))
-    cells = {}
-    for name, values in totals.items():
-        credit, tied = decide(values[:, None, :], votes)
-        cells[CellKey(NOBODY, NOBODY, name, 0, 0)] = Cell(
-            accuracy=np.where(bench.single | votes.undecided, np.nan, credit[:, 0]),
-            tied=tied[:, 0].astype(np.float64),
-            rerun=nothing * np.nan,
-            error=nothing,
-            invalid=nothing,
-            tokens=nothing,
-            flops=nothing,
-        )
-    return cells

@@ -119,7 +119,7 @@ def pairs(measured: Measured) -> Iterator[Pair]:
 
 
 def _against_scalars(measured: Measured, votes: dict[tuple[str, str], list[int]]) -> Iterator[Pair]:
-    """The last policy's most votes, guided where they can be, minus each baseline's one look.
+    """The last policy's most votes, guided where they can be, minus each baseline's most looks.
 
     At the baseline's own size; for a model that came trained, at the size with most policies.
     """
@@ -127,15 +127,27 @@ def _against_scalars(measured: Measured, votes: dict[tuple[str, str], list[int]]
     sizes = sizes_by_params(measured)
     counts = {size: sum(own == size for _, own in votes) for size in sizes}
     widest = max(sizes, key=lambda size: counts[size], default="")
-    for other in (key for key in measured.cells if key.method == scalars.METHOD):
+    most: dict[tuple[str, str, str], CellKey] = {}
+    for key in measured.cells:
+        if key.method in scalars.METHODS and key.k >= most.get(key[:3], key).k:
+            most[key[:3]] = key
+    for other in most.values():
         size = other.size if counts[other.size] else widest
         for policy in [name for name in tuned if (name, size) in votes][-1:]:
             many = max(votes[policy, size])
             for method in ("voting", "meta_voting"):
                 for key in measured.cells:
                     if key[:4] == (policy, size, method, many):
-                        name = f"{policy} {_short(method)} @{many} - {other.policy}, {size}"
+                        name = f"{policy} {_short(method)} @{many} - {_named(other)}, {size}"
                         yield Pair(name, key, other, many)
+
+
+def _named(other: CellKey) -> str:
+    """A baseline by its policy; what it samples, and how often, where it samples."""
+    if other.method == scalars.SCALAR:
+        return other.policy
+    asked = f"{other.policy} {other.method}" if other.policy in POLICIES else other.policy
+    return f"{asked} @{other.k}"
 
 
 def _short(method: str) -> str:

@@ -1,20 +1,21 @@
-"""Stage ``curves``: banks of judgements to ``curves.csv``, ``comparisons.csv``, ``surface.csv``
-and ``official.csv``."""
+"""Stage ``curves``: banks of judgements to ``curves.csv`` and the tables beside it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spct import artifact
 from spct.progress import Progress
-from spct.scaling import repeats, scalars
+from spct.scaling import compute, crossover, repeats, scalars, signals
 from spct.scaling.banks import bank_keys, read_banks, read_benches
-from spct.scaling.cells import CellKey, Query, content_blind, measure_bank, measure_surface
+from spct.scaling.cells import CellKey, Query, measure_bank, measure_surface
 from spct.scaling.comparisons import COLUMNS as COMPARISON_COLUMNS
 from spct.scaling.comparisons import POLICIES, compare, sizes_by_params
+from spct.scaling.content_blind import content_blind
 from spct.scaling.estimators import METHODS
 from spct.scaling.measure import Measured
 from spct.scaling.official import COLUMNS as OFFICIAL_COLUMNS
@@ -22,6 +23,7 @@ from spct.scaling.official import Games, official_rows, play
 from spct.scaling.surfaces import COLUMNS as SURFACE_COLUMNS
 from spct.scaling.surfaces import surface_rows
 from spct.scaling.table import written
+from spct.scaling.training_cost import Training, bases_of
 from spct.schema import ScalingConfig
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ COLUMNS = [
     *("invalid_rate", "tie_rate", "rerun_sd", "mc_se", "note"),
 ]
 # Then adaptive votes, in their own order.
-_METHOD_ORDER = ("greedy", scalars.METHOD, *METHODS, "mean_voting")
+_METHOD_ORDER = ("greedy", *scalars.METHODS, *METHODS, "mean_voting")
 
 
 def run(
@@ -48,27 +50,59 @@ def run(
     out_surface: Path,
     out_official: Path,
     scores: Sequence[Path] = (),
+    models: Sequence[Path] = (),
+    rollouts: Sequence[Path] = (),
+    bases: Sequence[Path] = (),
+    out_compute: Path | None = None,
+    out_crossover: Path | None = None,
+    out_signals: Path | None = None,
+    out_meta_auc: Path | None = None,
 ) -> None:
     """Measure all banks of a run against its held-out items (one items file a seed).
 
     For the guided policy pass the scored bank alone; ``scores`` are tables of the baselines.
-    ``seed`` seeds the bootstrap; subsets are seeded by the bank's own seed. The manifest of each
-    table names the files behind it (:func:`sources`). Raises :class:`spct.errors.BankError` naming
-    the file when items and banks do not fit or a bank's samples repeat,
-    :class:`spct.artifact.BrokenArtifact` for unreadable files.
+    Training compute follows from the folders of trained ``models``, the ``rollouts`` on training
+    items and the folders of ``bases``; what is not given is unknown. ``seed`` seeds the bootstrap;
+    subsets are seeded by the bank's own seed. The manifest of each table names the files behind it
+    (:func:`sources`). Raises :class:`spct.errors.BankError` naming the file when items and banks do
+    not fit or a bank's samples repeat, :class:`spct.artifact.BrokenArtifact` for unreadable files.
     """
     started = time.monotonic()
-    measured, surfaces, games = measure(cfg.scaling, seed, items, banks, scores)
-    keys = _ranked(measured, {**measured.cells, **games})
-    origin = sources(items, banks, scores)
-    for path, columns, rows in (
-        (out, COLUMNS, curve_rows(run, measured)),
+    found = measure(cfg.scaling, seed, items, banks, scores)
+    measured, keys = (
+        found.measured,
+        _ranked(found.measured, {**found.measured.cells, **found.games}),
+    )
+    curves = curve_rows(run, measured)
+    spent = Training.read(models, rollouts, bases_of(banks, bases))
+    tables: list[tuple[Path | None, list[str], Iterable[dict[str, Any]]]] = [
+        (out, COLUMNS, curves),
         (out_comparisons, COMPARISON_COLUMNS, compare(run, measured)),
-        (out_surface, SURFACE_COLUMNS, surface_rows(run, surfaces)),
-        (out_official, OFFICIAL_COLUMNS, list(official_rows(run, measured, games, keys))),
-    ):
-        artifact.write_csv(path, columns, rows, sources=origin)
+        (out_surface, SURFACE_COLUMNS, surface_rows(run, found.surfaces)),
+        (out_official, OFFICIAL_COLUMNS, official_rows(run, measured, found.games, keys)),
+        (out_compute, compute.COLUMNS, compute.compute_rows(curves, measured, spent)),
+        (out_crossover, crossover.COLUMNS, crossover.crossovers(run, measured)),
+        (out_signals, signals.COLUMNS, signals.signal_rows(run, measured, found.surfaces)),
+        (out_meta_auc, signals.AUC_COLUMNS, found.ranked.rows(run)),
+    ]
+    origin = sources(items, banks, scores)
+    for path, columns, rows in tables:
+        if path is not None:
+            artifact.write_csv(path, columns, list(rows), sources=origin)
+    if out_compute is not None:
+        artifact.write_timing(out_compute, **compute.seconds_a_sample(banks))
     artifact.write_timing(out, seconds=time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Per-item values of every curve and baseline, of the surfaces of guided banks, of votes on
+    pairs that are judged in both orders, and how signals rank the judgements of guided banks."""
+
+    measured: Measured
+    surfaces: Measured
+    games: Games
+    ranked: signals.Ranked
 
 
 def measure(
@@ -77,31 +111,29 @@ def measure(
     items: Sequence[Path],
     banks: Sequence[Path],
     scores: Sequence[Path] = (),
-) -> tuple[Measured, Measured, Games]:
-    """Per-item values of every curve and baseline, of the surfaces of guided banks, and of votes
-    on pairs that are judged in both orders."""
+) -> Found:
+    """All that the tables are made of, from one pass over the banks."""
     benches = read_benches(items)
     measured = Measured(cfg, seed, benches)
     for bench in measured.benches.values():
         measured.add(bench.seed, content_blind(bench))
-    surfaces = measured.beside()
-    games: Games = {}
-    found = read_banks(banks, benches.values(), texts=True)
+    found = Found(measured, measured.beside(), {}, signals.Ranked(measured))
+    shards = read_banks(banks, benches.values(), texts=True)
     with Progress("curves", len(bank_keys(banks)), unit="banks") as bar:
-        for bank in found:
+        for bank in shards:
             repeats.check(bank, cfg.max_repeats)
             measured.params.setdefault(bank.key.size, bank.params)
             query = Query.of(bank, benches[bank.key.seed], cfg)
             measured.add(bank.key.seed, measure_bank(query))
-            play(query, games)
+            play(query, found.games)
             if bank.guided:
-                surfaces.add(bank.key.seed, measure_surface(query))
+                found.surfaces.add(bank.key.seed, measure_surface(query))
+                found.ranked.add(query)
             bar.add()
     for table in scalars.read_tables(scores, benches):
         measured.params.setdefault(table.key.size, table.params)
-        cell = scalars.measure(table, benches[table.key.seed])
-        measured.add(table.key.seed, {table.cell_key: cell})
-    return measured, surfaces, games
+        measured.add(table.key.seed, scalars.measure(table, benches[table.key.seed], cfg))
+    return found
 
 
 def sources(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spct.scaling.kept import Pair, by_last, by_size
-from spct.scaling.votes import Ballots, Bools, Floats, Index, Method, Votes, decide
+from spct.scaling.votes import Ballots, Bools, Floats, Index, Method, Votes, decide_by_answer
 
 MOST_SETS = 50_000  # an item and pair: a few milliseconds; C(64, 3), every k of 16 or 17 samples
 CELLS = 1 << 17  # elements of one array of a chunk of items
@@ -37,8 +37,9 @@ def moments(votes: Votes, cast: Ballots, method: Method, pair: Pair) -> Floats:
             step = max(1, CELLS // (len(members) * votes.answers.shape[1]))
             for start in range(0, len(rows), step):
                 here = rows[start : start + step]
-                credit, tied = decide(members @ cast.points[here], votes.take(here))
-                found[:, here] += np.stack([credit, credit**2, tied]) @ weights
+                totals = cast.points[here].transpose(2, 0, 1) @ members.T
+                credit, tied = decide_by_answer(totals, votes.take(here))
+                found[:, here] += credit @ weights, credit**2 @ weights, tied @ weights
     return found
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 
@@ -41,9 +40,13 @@ __all__ = [
     "Votes",
     "decide",
     "estimate",
+    "estimates",
     "surface",
 ]
-METHODS: tuple[Method, ...] = get_args(Method)
+# What curves show of every bank; further filters stand beside the meta RM alone.
+METHODS: tuple[Method, ...] = (
+    *("voting", "majority", "meta_voting", "margin_voting", "random_voting", "oracle_voting"),
+)
 WHOLE = ("voting", "majority")  # methods that keep all k samples of a subset
 
 
@@ -74,7 +77,7 @@ def estimate(
     ``ValueError`` if a k exceeds the bank or the method's signal is missing.
     """
     pairs = {k: (k, k if method in WHOLE else k_meta_for(k, share)) for k in ks}
-    found = _estimates(votes, subsets, method, list(pairs.values()), invalid)
+    found = estimates(votes, subsets, method, list(pairs.values()), invalid)
     return {k: found[pair] for k, pair in pairs.items()}
 
 
@@ -90,12 +93,13 @@ def surface(
     if method in WHOLE:
         raise ValueError(f"{method} has no k_meta: it keeps every sample")
     pairs = [(k, keep) for k in ks for keep in k_metas if keep <= k]
-    return _estimates(votes, subsets, method, pairs, invalid)
+    return estimates(votes, subsets, method, pairs, invalid)
 
 
-def _estimates(
-    votes: Votes, subsets: Subsets, method: Method, pairs: list[Pair], invalid: str
+def estimates(
+    votes: Votes, subsets: Subsets, method: Method, pairs: Sequence[Pair], invalid: str
 ) -> dict[Pair, Estimate]:
+    """Estimates of a method for any (k, k_meta); ``k_meta = k`` is plain voting. As `estimate`."""
     for k, keep in pairs:
         if not 1 <= k <= votes.n:
             raise ValueError(f"k = {k} needs at least {k} samples an item; the bank has {votes.n}")

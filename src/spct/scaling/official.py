@@ -4,6 +4,7 @@ For greedy, voting@k and meta-guided votes of every judge; toy benchmarks have n
 Credits are expectations over all k-subsets, from the estimators of the curves: for two responses
 P(win) and P(tie), so that a tie earns what upstream gives; for more than two the credit with ties
 broken at random. A benchmark that is not whole has no overall, and its sections say "(partial)".
+Where all four benchmarks of the paper's overall are whole, "paper" has a row with their mean.
 
 JudgeBench asks in both orders. Here k is the number of samples in all, half of them in each order,
 so that a budget is the same on every benchmark: even k alone, no greedy, and only those k for which
@@ -18,15 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from spct.benchmarks import JUDGEBENCH_CLAUDE, JUDGEBENCH_GPT
+from spct.benchmarks import JUDGEBENCH_CLAUDE, JUDGEBENCH_GPT, paper
 from spct.benchmarks.judgebench import both_orders
+from spct.benchmarks.rule import OVERALL
 from spct.judge.vote import k_meta_for
-from spct.scaling import scalars
+from spct.scaling import scalars, stats
 from spct.scaling.banks import Bench
 from spct.scaling.cells import CellKey, Query
 from spct.scaling.estimators import Method, Subsets, estimate
-from spct.scaling.measure import Measured
-from spct.scaling.sections import RATED, Ruled, Sections, has_rule, pooled
+from spct.scaling.measure import Group, Measured
+from spct.scaling.sections import RATED, Part, Ruled, Sections, has_rule, pooled
+from spct.scaling.stats import Statistic
 from spct.scaling.table import written
 from spct.scaling.votes import Bools, Floats, Index
 
@@ -34,9 +37,10 @@ COLUMNS = [
     *("run", "seed", "policy", "size", "benchmark", "section", "method", "k"),
     *("value", "low", "high", "items", "coverage"),
 ]
-METHODS = ("greedy", scalars.METHOD, "voting", "meta_voting")
+METHODS = ("greedy", *scalars.METHODS, "voting", "meta_voting")
 IN_BOTH_ORDERS = (JUDGEBENCH_GPT.name, JUDGEBENCH_CLAUDE.name)
 
+Found = dict[int, Sections]  # by seed
 Games = dict[CellKey, dict[int, Floats]]  # by seed: official credit (I,), NaN for other benchmarks
 
 
@@ -47,6 +51,7 @@ def official_rows(
 
     Raises :class:`spct.errors.BankError` for items that a benchmark's rule cannot take.
     """
+    overalls: dict[CellKey, dict[str, tuple[Group, Found]]] = {}
     for group in filter(has_rule, measured.groups):
         benches = {seed: Ruled(measured, group, seed) for seed in measured.benches}
         two = group.benchmark in IN_BOTH_ORDERS
@@ -55,22 +60,57 @@ def official_rows(
             if key.method not in METHODS or not cells:
                 continue
             found = {seed: _sections(benches[seed], games, key) for seed in sorted(cells)}
-            labels = {str(seed): [seed] for seed in found}
-            if len(found) > 1 and len(found) == len(benches):
-                labels["all"] = list(found)
-            for label, seeds in labels.items():
-                where = {
-                    "run": run,
-                    "seed": label,
-                    "policy": key.policy,
-                    "size": key.size,
-                    "benchmark": group.benchmark,
-                    "method": key.method,
-                    "k": key.k,
-                }
+            if group.benchmark in paper.FOUR:
+                overalls.setdefault(key, {})[group.benchmark] = group, found
+            for label, seeds in _labels(found, measured).items():
                 parts = pooled([benches[seed] for seed in seeds], [found[seed] for seed in seeds])
                 for section, part in parts.items():
-                    yield written({**where, "section": section, **vars(part)})
+                    yield _row(run, label, key, group.benchmark, section, part)
+    for key, four in overalls.items():
+        for label, part in _paper(measured, four):
+            yield _row(run, label, key, paper.NAME, OVERALL, part)
+
+
+def _labels(found: Mapping[int, object], measured: Measured) -> dict[str, list[int]]:
+    """The seeds of each row: one by one, then all of them, if none lacks."""
+    labels = {str(seed): [seed] for seed in found}
+    if len(found) > 1 and len(found) == len(measured.benches):
+        labels["all"] = list(found)
+    return labels
+
+
+def _row(
+    run: str, label: str, key: CellKey, benchmark: str, section: str, part: Part
+) -> dict[str, Any]:
+    judge = {"policy": key.policy, "size": key.size, "method": key.method, "k": key.k}
+    where = {"run": run, "seed": label, "benchmark": benchmark, "section": section}
+    return written({**where, **judge, **vars(part)})
+
+
+def _paper(
+    measured: Measured, four: Mapping[str, tuple[Group, Found]]
+) -> Iterator[tuple[str, Part]]:
+    """The mean of the four overalls, seeds as in their own rows; nothing unless all four are whole.
+
+    The prompts of a benchmark have the same weights in a draw as in its own interval.
+    """
+    whole = {}
+    for seed in measured.benches:
+        sections = {name: found.get(seed, {}) for name, (_, found) in four.items()}
+        ones = {name: parts[OVERALL] for name, parts in sections.items() if OVERALL in parts}
+        if len(ones) == len(paper.FOUR):
+            whole[seed] = _mean(ones)
+    for label, seeds in _labels(whole, measured).items():
+        found = stats.pooled([whole[seed] for seed in seeds])
+        prompts = sum(measured.prompts(group, seeds) for group, _ in four.values())
+        low, high = stats.interval(found.draws, measured.cfg.level, prompts)
+        yield label, Part(found.value, low, high, found.items, "all four benchmarks are whole")
+
+
+def _mean(ones: Mapping[str, Statistic]) -> Statistic:
+    value = paper.overall(**{name: np.array([one.value]) for name, one in ones.items()})
+    draws = paper.overall(**{name: one.draws for name, one in ones.items()})
+    return Statistic(float(value[0]), draws, sum(one.items for one in ones.values()))
 
 
 def _sections(bench: Ruled, games: Games, key: CellKey) -> Sections:

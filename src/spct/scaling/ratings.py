@@ -8,7 +8,6 @@ subset without a valid rating is tied with everything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 from typing import Protocol, Self
@@ -55,17 +54,6 @@ class Scores:
         ties = no_good * all_bad + no_bad * all_good - no_good * no_bad
         mass = all_good * all_bad
         return np.divide(wins + ties / 2, mass, out=np.full(len(mass), np.nan), where=mass > 0)
-
-
-def expected_auc(
-    votes: Votes, method: str, ks: Sequence[int], share: float, weights: Floats
-) -> dict[int, Floats]:
-    """ROC-AUC at every k per row of weights ``(B, I)`` of all items, of which rating items count.
-
-    The rest as :func:`distributions`.
-    """
-    own = weights[:, votes.rated]
-    return {k: distributions(votes, method, k, share).auc(own) for k in ks}
 
 
 def distributions(votes: Votes, method: str, k: int, share: float) -> Scores:

@@ -102,9 +102,25 @@ def interval(draws: Floats, level: float, clusters: int) -> tuple[float, float]:
     """
     if clusters < 2:
         return float("nan"), float("nan")
-    tail = 100 * _NORMAL.cdf(student.quantile((1 - level) / 2, clusters - 1))
-    low, high = np.percentile(draws, [tail, 100 - tail])
+    tail = _tail(level, clusters)
+    low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)])
     return float(low), float(high)
+
+
+def ranked_interval(draws: Floats, level: float, clusters: int) -> tuple[float, float]:
+    """As :func:`interval`, of values that have an order but no arithmetic, infinity among them:
+    its ends are draws themselves."""
+    if clusters < 2:
+        return float("nan"), float("nan")
+    tail = _tail(level, clusters)
+    ranked = np.sort(draws)
+    first = int(tail * len(ranked))
+    return float(ranked[first]), float(ranked[len(ranked) - 1 - first])
+
+
+def _tail(level: float, clusters: int) -> float:
+    """Share of the draws beyond each end of an interval."""
+    return _NORMAL.cdf(student.quantile((1 - level) / 2, clusters - 1))
 
 
 def p_value(draws: Floats, clusters: int) -> float:

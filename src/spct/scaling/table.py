@@ -15,6 +15,7 @@ HEADLINE = "toy_pairs"
 _TEXT = {
     *("run", "seed", "policy", "size", "benchmark", "subset", "method", "metric"),
     *("group", "name", "a", "b", "seeds_positive", "section", "coverage", "note"),
+    *("signal", "axis", "small", "large"),
 }
 _WHOLE = {"k", "k_meta", "items", "count"}
 

@@ -20,9 +20,23 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]
 Method = Literal[
-    "voting", "majority", "meta_voting", "margin_voting", "random_voting", "oracle_voting"
+    "voting",
+    "majority",
+    "meta_voting",
+    "margin_voting",
+    "random_voting",
+    "oracle_voting",
+    "logprob_voting",
+    "length_voting",
 ]
-FILTERS = ("meta_voting", "margin_voting", "oracle_voting")
+FILTERS = ("meta_voting", "margin_voting", "oracle_voting", "logprob_voting", "length_voting")
+
+# Methods that rank by something a bank may lack: the array of Votes, and what it comes from.
+_NEEDS = {
+    "meta_voting": ("meta", "meta scores (run the score stage)"),
+    "logprob_voting": ("logprob", "the sampler's log-probabilities"),
+    "length_voting": ("length", "token counts"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,8 @@ class Votes:
     meta: Floats | None = None  # (I, n): meta RM logits
     rating: Bools | None = None  # (I,): one response, judged by ratings in scores[:, :, 0]
     stratum: NDArray[np.int16] | None = None  # (I, n): which display order a sample was shown in
+    logprob: Floats | None = None  # (I, n): mean log-probability of a token of the completion
+    length: Floats | None = None  # (I, n): tokens of the completion
 
     @property
     def n(self) -> int:
@@ -64,13 +80,18 @@ class Votes:
     def among(self, rows: Index, kept: Index) -> Votes:
         """Some items by the samples ``kept`` (rows, m) of theirs alone, as of one stratum."""
         part = self.take(rows)
+        signals = {
+            name: np.take_along_axis(array, kept, axis=1)
+            for name in ("meta", "logprob", "length")
+            if (array := getattr(part, name)) is not None
+        }
         return replace(
             part,
             scores=np.take_along_axis(part.scores, kept[:, :, None], axis=1),
             valid=np.take_along_axis(part.valid, kept, axis=1),
             correct=np.take_along_axis(part.correct, kept, axis=1),
-            meta=None if part.meta is None else np.take_along_axis(part.meta, kept, axis=1),
             stratum=None,
+            **signals,
         )
 
 
@@ -120,15 +141,17 @@ def ballots(votes: Votes, method: Method, invalid: str) -> Ballots:
 
 def _signal(votes: Votes, method: Method) -> Floats:
     """What a method ranks samples by, ``(I, n)``: higher is kept first."""
-    if method == "meta_voting":
-        if votes.meta is None:
-            raise ValueError("meta_voting needs a bank with meta scores (run the score stage)")
-        return votes.meta
     if method == "margin_voting":
         return margins(votes)
     if method == "oracle_voting":
         return votes.correct.astype(np.float64)
-    return np.zeros(votes.valid.shape)
+    if method not in _NEEDS:
+        return np.zeros(votes.valid.shape)
+    name, kind = _NEEDS[method]
+    signal: Floats | None = getattr(votes, name)
+    if signal is None:
+        raise ValueError(f"{method} needs a bank with {kind}")
+    return signal
 
 
 def margins(votes: Votes) -> Floats:
@@ -154,7 +177,14 @@ def decide(totals: NDArray[np.float32], votes: Votes) -> tuple[Floats, Bools]:
     Credit is the share of orders of the tied answers that put all of ``better`` over all of
     ``worse``: 1/m for the best of m tied. A vote is tied if its highest total is shared.
     """
-    points = np.ascontiguousarray(np.moveaxis(totals, 2, 0))  # reducing the first axis is fastest
+    # Reducing the first axis is fastest.
+    return decide_by_answer(np.ascontiguousarray(np.moveaxis(totals, 2, 0)), votes)
+
+
+def decide_by_answer(points: NDArray[np.float32], votes: Votes) -> tuple[Floats, Bools]:
+    """As :func:`decide`, of totals by answer, item and vote ``(R, I, S)``."""
+    if _one_best(votes):
+        return _decide_best(points, votes)
     answers, better, worse = (
         side.T[:, :, None] for side in (votes.answers, votes.better, votes.worse)
     )
@@ -168,6 +198,22 @@ def decide(totals: NDArray[np.float32], votes: Votes) -> tuple[Floats, Bools]:
     credit[items, subsets] = 1.0 / _choose(len(points))[tied_better + tied_worse, tied_better]
     shown = np.where(answers, points, -np.inf)
     return credit, (shown == shown.max(axis=0)).sum(axis=0, dtype=np.int16) > 1
+
+
+def _one_best(votes: Votes) -> bool:
+    """Whether each item has one better answer, and all its others are worse."""
+    alone = (votes.better.sum(axis=1) == 1).all()
+    return bool(alone and np.array_equal(votes.worse, votes.answers & ~votes.better))
+
+
+def _decide_best(points: NDArray[np.float32], votes: Votes) -> tuple[Floats, Bools]:
+    """Most items have one best answer: it earns its share of the top, and nothing below."""
+    if not votes.answers.all():
+        points = np.where(votes.answers.T[:, :, None], points, np.float32(-np.inf))
+    top = points.max(axis=0)
+    shared = (points == top).sum(axis=0, dtype=np.int16)
+    best = points[votes.better.argmax(axis=1), np.arange(points.shape[1])]
+    return (best == top) / shared.astype(np.float64), shared > 1
 
 
 def _choose(n: int) -> Floats:
