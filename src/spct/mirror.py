@@ -1,16 +1,14 @@
 """What a run has left in its folders, as the MLflow runs that show it. No mlflow here.
 
-One parent a run, and below it one child for each stage folder and each curve (policy, size,
-method). A child's key holds the hash of the frozen slice it was computed with, its content the
-hashes of its files.
+One parent a run with its tables and figures, below it one child for each stage folder, beside it
+one run for each policy and size (:mod:`spct.mirror_curves`). A key holds the hash of the frozen
+slice that a run was computed with, its content the hashes of its files.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +16,16 @@ import yaml
 
 from spct import artifact, origin
 from spct.grpo.samples import pages
+from spct.mirror_curves import curves
+from spct.mirror_run import Mirror, digest, file_hash, safe, time_ms
 from spct.origin import Piece
-from spct.publish import TABLES
-from spct.scaling.table import Row, headline, read_rows
 from spct.tracking import read_metrics
 
 _SMALL = ("ledger.json", "metrics.jsonl", "eval.json", "alarms.jsonl")
-_COLUMNS = ("accuracy", "low", "high", "tokens", "flops", "invalid_rate", "tie_rate")
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """One MLflow run. ``artifacts`` pairs a file with the folder it is shown in, ``texts`` a path
-    there with what to write."""
-
-    key: str
-    name: str
-    content: str
-    time_ms: int
-    tags: dict[str, str]
-    params: dict[str, Any] = field(default_factory=dict)
-    metrics: list[tuple[str, float, int]] = field(default_factory=list)
-    artifacts: list[tuple[Path, str]] = field(default_factory=list)
-    texts: list[tuple[str, str]] = field(default_factory=list)
 
 
 def collect(run: str, results: Path, reports: Path) -> tuple[Mirror, list[Mirror]]:
-    """The parent and the children of a run, from ``results/<run>`` and ``reports/<run>``.
+    """The parent and the other mirrors of a run, from ``results/<run>`` and ``reports/<run>``.
 
     Work that lies in a base run's folder is mirrored under every run that shares it. Raises
     :class:`spct.artifact.BrokenArtifact` if the run has no folder or broken files.
@@ -52,8 +33,8 @@ def collect(run: str, results: Path, reports: Path) -> tuple[Mirror, list[Mirror
     folder = results / run
     if not folder.is_dir():
         raise artifact.BrokenArtifact(f"{folder} is missing; run the experiment first")
-    children = [*_stages(run, folder), *_curves(run, folder)]
-    return _parent(run, folder, reports / run), children
+    parent = _parent(run, folder, reports / run)
+    return parent, [*_stages(run, folder), *curves(run, folder, parent.params)]
 
 
 def configured(folder: Path) -> tuple[str, str]:
@@ -71,33 +52,23 @@ def configured(folder: Path) -> tuple[str, str]:
     return tracking.uri, tracking.experiment
 
 
-def digest(parts: Iterable[object]) -> str:
-    """Sixteen hex digits over the parts' texts."""
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
-
-
-def _file_hash(path: Path) -> str:
-    return artifact.file_hash(path) if path.is_file() else ""
-
-
-def _time(path: Path) -> int:
-    return int(path.stat().st_mtime * 1000)
-
-
 def _parent(run: str, folder: Path, reports: Path) -> Mirror:
-    tables = [folder / name for name in TABLES]
+    tables = sorted(folder.glob("*.csv"))
     found = [*reports.glob("*"), *reports.glob("health/*")]
     pages = sorted(path for path in found if path.suffix in (".svg", ".png", ".html"))
     shown = [path for path in [*tables, *pages] if path.is_file()]
     slices = origin.slices(folder)
-    hashes = {name: _file_hash(path)[:16] for name, path in slices.items()}
+    hashes = {name: file_hash(path)[:16] for name, path in slices.items()}
     config = digest(f"{name}={value}" for name, value in hashes.items())
     return Mirror(
         key=f"{run}/{config}",
         name=run,
-        content=digest([config, *(f"{path.name}={_file_hash(path)}" for path in shown)]),
-        time_ms=max((_time(path) for path in shown), default=_time(folder)),
-        tags={"spct.config": config, **{f"spct.slice.{k}": v for k, v in hashes.items()}},
+        content=digest([config, *(f"{path.name}={file_hash(path)}" for path in shown)]),
+        time_ms=max((time_ms(path) for path in shown), default=time_ms(folder)),
+        tags={
+            **{"spct.stage": "run", "spct.config": config},
+            **{f"spct.slice.{name}": value for name, value in hashes.items()},
+        },
         params=_params(slices),
         artifacts=[
             *((path, f"config/{name}".rpartition("/")[0]) for name, path in slices.items()),
@@ -134,7 +105,7 @@ def _stages(run: str, folder: Path) -> Iterator[Mirror]:
     source = origin.read(folder)
     for seed, piece, place in source.places():
         if files := _products(place):
-            slice_hash = _file_hash(source.slice_file(piece))[:16]
+            slice_hash = file_hash(source.slice_file(piece))[:16]
             yield _stage(run, piece, seed, place, files, slice_hash)
 
 
@@ -148,7 +119,7 @@ def _stage(
 ) -> Mirror:
     hashes = dict(_content_hashes(place, files))
     small = [path for path in files if path.name in _SMALL]
-    sums = [*hashes.values(), *(_file_hash(path) for path in small)]
+    sums = [*hashes.values(), *(file_hash(path) for path in small)]
     tags = {"spct.stage": piece.stage, "spct.slice": slice_hash, "spct.home": piece.home}
     if alarmed := sorted({entry["domain"] for entry in _entries(place / "alarms.jsonl")}):
         tags["spct.alarm"] = ", ".join(alarmed)
@@ -156,7 +127,7 @@ def _stage(
         key=f"{run}/{piece.stage}/{piece.slot}/{seed}/{slice_hash}",
         name=" ".join(filter(None, (piece.stage, piece.slot, f"seed {seed}"))),
         content=digest(sums),
-        time_ms=max(map(_time, files)),
+        time_ms=max(map(time_ms, files)),
         tags={**tags, **_numbered(hashes)},
         params={"stage": piece.stage, "slot": piece.slot, "seed": seed},
         metrics=[*_training(place), *_timings(files), *_step_timings(place), *_counts(small)],
@@ -188,7 +159,7 @@ def _training(place: Path) -> Iterator[tuple[str, float, int]]:
     if path.is_file():
         for entry in read_metrics(path):
             step = int(entry.pop("step"))
-            yield from ((_safe(name), value, step) for name, value in entry.items())
+            yield from ((safe(name), value, step) for name, value in entry.items())
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -201,7 +172,7 @@ def _step_timings(place: Path) -> Iterator[tuple[str, float, int]]:
     if path.is_file():
         for entry in json.loads(path.read_text(encoding="utf-8")).get("steps", []):
             step = int(entry.pop("step"))
-            yield from ((f"timing_step/{_safe(k)}", float(v), step) for k, v in entry.items())
+            yield from ((f"timing_step/{safe(k)}", float(v), step) for k, v in entry.items())
 
 
 def _timings(files: list[Path]) -> Iterator[tuple[str, float, int]]:
@@ -211,52 +182,16 @@ def _timings(files: list[Path]) -> Iterator[tuple[str, float, int]]:
         if path.name.endswith("timing.json"):
             for name, value in _numbers(path):
                 sums[name] = sums.get(name, 0.0) + value
-    yield from ((f"timing/{_safe(name)}", value, 0) for name, value in sums.items())
+    yield from ((f"timing/{safe(name)}", value, 0) for name, value in sums.items())
 
 
 def _counts(files: list[Path]) -> Iterator[tuple[str, float, int]]:
     for path in files:
         if path.suffix == ".json":
-            yield from ((f"{path.stem}/{_safe(n)}", value, 0) for n, value in _numbers(path))
+            yield from ((f"{path.stem}/{safe(n)}", value, 0) for n, value in _numbers(path))
 
 
 def _numbers(path: Path) -> Iterator[tuple[str, float]]:
     for name, value in _flat(json.loads(path.read_text(encoding="utf-8"))):
         if isinstance(value, (int, float)):
             yield name, float(value)
-
-
-def _safe(name: str) -> str:
-    """A name that MLflow takes for a metric."""
-    return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
-
-
-# ---- curves ------------------------------------------------------------------------------------
-
-
-def _curves(run: str, folder: Path) -> Iterator[Mirror]:
-    """A child for each (policy, size, method), step = k, seeds pooled where there are several."""
-    path = folder / "curves.csv"
-    if not path.is_file():
-        return
-    slice_hash = _file_hash(folder / "config/curves.yaml")[:16]
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in headline(read_rows(path)):
-        groups.setdefault((row["policy"], row["size"], row["method"]), []).append(row)
-    for (policy, size, method), rows in groups.items():
-        name = " ".join(part for part in (method, policy, size) if part != "none")
-        metrics = [
-            (f"{column}/{_safe(row['benchmark'])}", row[column], row["k"])
-            for row in rows
-            for column in _COLUMNS
-            if row[column] == row[column]
-        ]
-        yield Mirror(
-            key=f"{run}/curve/{policy}/{size}/{method}/{slice_hash}",
-            name=f"curve: {name}",
-            content=digest(metrics),
-            time_ms=_time(path),
-            tags={"spct.stage": "curve", "spct.slice": slice_hash},
-            params={"policy": policy, "size": size, "method": method, "seed": rows[0]["seed"]},
-            metrics=metrics,
-        )

@@ -24,7 +24,7 @@ from spct import artifact
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from spct.mirror import Mirror
+    from spct.mirror_run import Mirror
 
 _log = logging.getLogger(__name__)
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -40,6 +40,7 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -122,14 +123,16 @@ def sync(
     ``reason``. Raises :class:`spct.artifact.BrokenArtifact` if the run's own files are broken.
     """
     from spct.mirror import collect
+    from spct.mirror_curves import view
 
     parent, children = collect(run, results, reports)
+    shown = view(results / run)
     uri = tracking_uri(uri)
     told = {"run": run, "uri": without_password(uri), "experiment": experiment}
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
     try:
-        counts = _push(run, parent, children, uri, experiment)
+        counts = _push(run, parent, children, shown, uri, experiment)
     # Whatever a tracker, its database driver or the network raises must not fail a finished run.
     except Exception as error:
         reason = without_password(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
@@ -139,12 +142,17 @@ def sync(
 
 
 def _push(
-    run: str, parent: Mirror, children: Sequence[Mirror], uri: str, experiment: str
+    run: str, parent: Mirror, children: Sequence[Mirror], shown: str, uri: str, experiment: str
 ) -> dict[str, Any]:
-    """Bring MLflow to the state of the mirrors; the number of runs written and left alone."""
+    """Bring MLflow to the state of the mirrors and of the saved view, the text ``shown``.
+
+    Returns the number of runs written and left alone.
+    """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     from mlflow import MlflowClient
+
+    from spct.mirror_curves import VIEW_TAG
 
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
@@ -157,8 +165,10 @@ def _push(
     parent_id, fresh = _write(client, where, parent, common, known, keep=True)
     written = int(fresh)
     for child in children:
-        tags = {**common, "mlflow.parentRunId": parent_id}
-        written += _write(client, where, child, tags, known)[1]
+        below = {"mlflow.parentRunId": parent_id} if child.nested else {}
+        written += _write(client, where, child, {**common, **below}, known)[1]
+    if shown and (found is None or found.tags.get(VIEW_TAG) != shown):
+        client.set_experiment_tag(where, VIEW_TAG, shown)
     total = 1 + len(children)
     return {"run_id": parent_id, "written": written, "unchanged": total - written}
 

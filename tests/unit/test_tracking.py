@@ -12,6 +12,7 @@ import yaml
 
 from spct import artifact
 from spct.closing import after, closing_line, lines
+from spct.mirror_curves import curves, view
 from spct.scaling.curves import COLUMNS
 from spct.tracking import (
     MetricsLog,
@@ -99,6 +100,7 @@ def make_results(root: Path, rise: float = 0.1) -> None:
     origin = {"experiment": "tiny", "base": "", "overrides": [], "seeds": [0], "work": work}
     frozen = {
         f"{RUN}/config/m/grpo": "grpo: {lr: 0.1}",
+        f"{RUN}/config/rollout": "rollout: {n_rft: 3}",
         f"{RUN}/config/curves": "scaling: {ks: [1, 2]}",
         f"{RUN}/config/run": yaml.safe_dump(origin),
         "tiny/config/select": "select: {use_plain: true}",
@@ -115,7 +117,10 @@ def make_results(root: Path, rise: float = 0.1) -> None:
     ledger = root / "results/tiny/seed0/select/m/ledger.json"
     artifact.write_ledger(ledger, total=3, kept=2, rejected={"x": 1})
     rows = [curve_row(k, 0.5 + rise * k) for k in (1, 2)] + [curve_row(1, 0.4, "greedy")]
+    rows += [curve_row(1, 0.55, "scalar") | {"policy": "btrm"}]
+    rows += [curve_row(0, 0.5, "longest") | {"policy": "none", "size": "none", "flops": 0.0}]
     artifact.write_csv(folder / "curves.csv", COLUMNS, rows)
+    artifact.write_csv(folder / "signals.csv", ["signal"], [{"signal": "meta"}])
     (root / "reports" / RUN).mkdir(parents=True, exist_ok=True)
     (root / "reports" / RUN / "scaling.svg").write_text("<svg/>")
 
@@ -155,23 +160,111 @@ def history(root: Path, run_id: str, name: str) -> list[tuple[int, float]]:
 def test_a_run_is_mirrored_whole(tracker: Any) -> None:
     root, told = tracker
     assert told["synced"], told
-    assert told["written"] == 5
+    assert told["written"] == 6
     runs = runs_of(root)
     assert set(runs) == {
-        RUN, "grpo m seed 0", "select m seed 0", "curve: voting grpo m", "curve: greedy grpo m",
+        RUN, "grpo m seed 0", "select m seed 0",
+        f"{RUN}: GRPO m", f"{RUN}: btrm m", f"{RUN}: content-blind rules",
     }  # fmt: skip
     parent = runs[RUN]
     assert parent.data.params["grpo.lr"] == "0.1"
     assert parent.data.params["select.use_plain"] == "True"
     for name, run in runs.items():
-        if name != RUN:
-            assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    curve = history(root, runs["curve: voting grpo m"].info.run_id, "accuracy/toy_pairs")
+        above = run.data.tags.get("mlflow.parentRunId")
+        assert above == (parent.info.run_id if "seed" in name else None)
+    grpo = runs[f"{RUN}: GRPO m"]
+    curve = history(root, grpo.info.run_id, "accuracy/toy_pairs/voting")
     assert sorted(curve) == [(1, 0.6), (2, 0.7)]
     assert len(history(root, runs["grpo m seed 0"].info.run_id, "reward")) == 1200
-    assert sorted(m for m in runs["curve: voting grpo m"].data.metrics if "rate" in m) == [
-        "invalid_rate/toy_pairs", "tie_rate/toy_pairs",
+    assert sorted(m for m in grpo.data.metrics if "rate" in m) == [
+        "invalid_rate/toy_pairs/voting", "tie_rate/toy_pairs/voting",
     ]  # fmt: skip
+
+
+def test_every_table_and_figure_is_an_artifact(tracker: Any) -> None:
+    from mlflow import MlflowClient
+
+    root, told = tracker
+    client = MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db")
+    found = {
+        file.path
+        for folder in ("tables", "report", "config")
+        for file in client.list_artifacts(told["run_id"], folder)
+    }
+    assert {"tables/curves.csv", "tables/signals.csv", "report/scaling.svg"} <= found
+    assert {"config/curves.yaml", "config/select.yaml", "config/m"} <= found
+
+
+def test_what_has_no_k_is_a_level(tracker: Any) -> None:
+    """Greedy judgements, scalar reward models and content-blind rules, under the same votes."""
+    root, _ = tracker
+    runs = runs_of(root)
+    for name, method, accuracy in (
+        ("GRPO m", "greedy", 0.4),
+        ("btrm m", "scalar", 0.55),
+        ("content-blind rules", "longest", 0.5),
+    ):
+        run_id = runs[f"{RUN}: {name}"].info.run_id
+        level = history(root, run_id, f"accuracy/toy_pairs/{method}")
+        assert sorted(level) == [(1, accuracy), (2, accuracy)]
+        assert not history(root, run_id, f"tokens/toy_pairs/{method}")
+
+
+def test_the_settings_that_matter_are_columns(tracker: Any) -> None:
+    runs = runs_of(tracker[0])
+    params = runs[f"{RUN}: GRPO m"].data.params
+    assert (params["policy"], params["size"]) == ("grpo", "m")
+    assert params["grpo.lr"] == "0.1" and params["rollout.n_rft"] == "3"
+    assert set(runs[f"{RUN}: btrm m"].data.params) == {"policy", "size", "seed"}
+
+
+def test_settings_by_size(tmp_path: Path) -> None:
+    make_results(tmp_path)
+    settings = {"grpo.lr": 1, "m/grpo.lr": 2, "rft.epochs": 3, "grpo.nothing": 4}
+    found = {child.name: child for child in curves(RUN, tmp_path / "results" / RUN, settings)}
+    assert found[f"{RUN}: GRPO m"].params == {
+        "policy": "grpo", "size": "m", "seed": "0", "grpo.lr": 2, "rft.epochs": 3,
+    }  # fmt: skip
+
+
+def test_the_saved_view_names_what_was_logged(tracker: Any) -> None:
+    from mlflow import MlflowClient
+
+    root, _ = tracker
+    client = MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db")
+    experiment = client.get_experiment_by_name("test")
+    assert experiment is not None
+    saved = json.loads(experiment.tags["mlflow.sharedViewState.scaling"])
+    by_k, by_flops = saved["compareRunCharts"]
+    assert by_k["selectedMetricKeys"] == [
+        "accuracy/toy_pairs/greedy", "accuracy/toy_pairs/voting", "accuracy/toy_pairs/scalar",
+    ]  # fmt: skip
+    logged = {name for run in runs_of(root).values() for name in run.data.metrics}
+    assert set(by_k["selectedMetricKeys"]) <= logged
+    assert by_flops["selectedXAxisMetricKey"] == "flops/toy_pairs/voting"
+    found = client.search_runs([experiment.experiment_id], saved["searchFilter"])
+    assert {run.info.run_name for run in found} == {
+        f"{RUN}: GRPO m", f"{RUN}: btrm m", f"{RUN}: content-blind rules",
+    }  # fmt: skip
+
+
+def test_a_view_too_long_for_a_tag_keeps_its_first_benchmarks(tmp_path: Path) -> None:
+    rows = [
+        curve_row(k, 0.5) | {"benchmark": f"benchmark_with_a_long_name_{i:02d}"}
+        for i in range(30)
+        for k in (1, 2)
+    ]
+    artifact.write_csv(tmp_path / "curves.csv", COLUMNS, rows)
+    text = view(tmp_path)
+    charts = json.loads(text)["compareRunCharts"]
+    assert len(text) <= 5000 and 4 < len(charts) < 60
+    assert charts[0]["metricKey"] == "accuracy/benchmark_with_a_long_name_00/voting"
+    assert view(tmp_path / "nothing") == ""
+
+
+def test_stages_keep_their_tags(tracker: Any) -> None:
+    root, _ = tracker
+    runs = runs_of(root)
     shared = runs["select m seed 0"].data
     assert shared.metrics["ledger/rejected.x"] == 1
     assert shared.tags["spct.home"] == "tiny" and len(shared.tags["spct.slice"]) == 16
@@ -186,11 +279,11 @@ def test_a_second_sync_changes_nothing_and_a_rerun_updates(tracker: Any) -> None
     assert mirror(root)["written"] == 0
     make_results(root, rise=0.2)
     told = mirror(root)
-    assert told["synced"] and told["written"] == 2  # the voting curve, and the parent's tables
+    assert told["synced"] and told["written"] == 2  # the policy's curves, and the parent's tables
     after = runs_of(root)
     assert set(after) == set(before)
     assert after[RUN].info.run_id == before[RUN].info.run_id
-    curve = history(root, after["curve: voting grpo m"].info.run_id, "accuracy/toy_pairs")
+    curve = history(root, after[f"{RUN}: GRPO m"].info.run_id, "accuracy/toy_pairs/voting")
     assert sorted(curve) == [(1, 0.7), (2, 0.9)]
     assert len(history(root, after["grpo m seed 0"].info.run_id, "reward")) == 1200
 

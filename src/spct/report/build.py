@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
-from spct import __version__, artifact, origin
+from spct import artifact, origin
 from spct.closing import closing_line
+from spct.report import compute
+from spct.report.data import data_block
+from spct.report.environment import environment_block
+from spct.report.examples import example_block
 from spct.report.headline import control_differences, headline_block
 from spct.report.health import pages
+from spct.report.ledgers import read_ledger, rft_yield
+from spct.report.page import inline_svg, render
 from spct.report.tables import (
     accuracy_tables,
     adaptive_tables,
@@ -29,10 +31,18 @@ from spct.report.tables import (
     scalar_tables,
     surface_tables,
 )
-from spct.report.training import alarms, draw_training
+from spct.report.training import collapses, trainings
+from spct.scaling.lines import META
 from spct.scaling.plot import draw
-from spct.scaling.table import headline, main_benchmark, main_size, read_rows, seeds, select
-from spct.tracking import read_metrics
+from spct.scaling.table import (
+    Row,
+    headline,
+    main_benchmark,
+    main_size,
+    read_rows,
+    seeds,
+    select,
+)
 
 if TYPE_CHECKING:
     from spct.config import Slice
@@ -40,7 +50,19 @@ if TYPE_CHECKING:
 FIGURE = "scaling"
 PAGE = "report.html"
 HEALTH = "health"
-_PLACE = re.compile(r"seed(?P<seed>\d+)/(?P<stage>\w+)(?:/(?P<slot>[\w.\-]+))?/[^/]+$")
+# The page tells the road of the data; each chapter is a template in ``sections``.
+CHAPTERS = (
+    ("data", "Data"),
+    ("rft", "Rejective fine-tuning"),
+    ("grpo", "Reinforcement learning"),
+    ("metarm", "Meta reward model and its controls"),
+    ("scaling", "Scaling"),
+    ("baselines", "Other reward models"),
+    ("health", "Health of the judges"),
+    ("examples", "Judgements to read"),
+    ("settings", "Settings"),
+    ("environment", "Environment"),
+)
 
 
 def run(
@@ -54,6 +76,8 @@ def run(
     health: Path,
     ledgers: list[Path],
     metrics: Sequence[Path] = (),
+    banks: Sequence[Path] = (),
+    items: Sequence[Path] = (),
     run: str,
     out: Path,
 ) -> None:
@@ -61,130 +85,81 @@ def run(
     and a page of health for each policy and size into ``out/health``.
 
     ``metrics`` are metrics.jsonl files or the model folders that hold them, none if nothing was
-    trained. Raises
-    :class:`spct.artifact.BrokenArtifact` for a missing input. ``seed`` is not used.
+    trained; ``banks`` the judged shards and ``items`` what they judge, from which the page draws
+    judgements to read. Raises :class:`spct.artifact.BrokenArtifact` for a missing input. ``seed``
+    is not used.
     """
     rows, pairs, checked = read_rows(curves), read_rows(comparisons), read_rows(health)
     draw(rows, out / f"{FIGURE}.svg", out / f"{FIGURE}.png", level=cfg.scaling.level)
     for table in (curves, comparisons, surface, official, health):
         with artifact.atomic_path(out / table.name) as aside:
             shutil.copyfile(table, aside)
-    logs = [path / "metrics.jsonl" if path.is_dir() else path for path in metrics]
-    books = [read_ledger(path) for path in ledgers]
     with artifact.atomic_dir(out / HEALTH, kind="health pages") as aside:
         pages(checked, aside, level=cfg.scaling.level)
+    logs = [path / "metrics.jsonl" if path.is_dir() else path for path in metrics]
     page = render(
+        "report.html.jinja",
         title=cfg.report.title,
         run=run,
-        version=__version__,
-        figure=inline_svg((out / f"{FIGURE}.svg").read_text(encoding="utf-8")),
         level=cfg.scaling.level,
-        seeds=seeds(rows),
-        items={row["benchmark"]: row["items"] for row in select(headline(rows), method="voting")},
-        headline=headline_block(rows, pairs),
-        differences=control_differences(pairs),
         invalid=cfg.scaling.invalid,
-        accuracies=accuracy_tables(rows),
-        controls=control_tables(rows),
-        blind=blind_tables(rows),
-        scalars=scalar_tables(rows),
-        surfaces=surface_tables(read_rows(surface), main_benchmark(headline(rows))),
-        official=official_tables(read_rows(official)),
-        adaptive=adaptive_tables(rows),
+        figure=inline_svg((out / f"{FIGURE}.svg").read_text(encoding="utf-8")),
+        **summary(rows, pairs),
+        **tables(rows, read_rows(surface), read_rows(official)),
+        **history(ledgers, logs),
         health=health_table(checked, main_size(headline(rows))),
         health_folder=HEALTH,
-        comparisons=select(pairs, subset="all"),
-        subsets=[row for row in pairs if row["subset"] != "all"],
-        estimated=estimated(rows),
-        ledgers=books,
-        warnings=[*(text for book in books for text in book["warnings"]), *collapses(logs)],
-        training=training(logs),
+        compute=compute.section(curves.parent, out, level=cfg.scaling.level),
+        examples=example_block(banks, items, main_size(headline(rows))),
         settings=settings(cfg, curves.parent),
+        environment=environment_block(curves.parent),
     )
     artifact.write_text(out / PAGE, page)
     print(closing_line(out / f"{FIGURE}.png", out / PAGE))
 
 
-def render(**values: Any) -> str:
-    """The page from its template; every value that is not our own SVG is escaped."""
-    text = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = percent
-    environment.filters["signed"] = lambda value: f"{100 * value:+.1f}"
-    return environment.from_string(text).render(**values) + "\n"
+# ---- what the page is told ---------------------------------------------------------------------
 
 
-def percent(value: float) -> str:
-    """A fraction as percent with one decimal, without the sign; a dash for NaN."""
-    return "–" if value != value else f"{100 * value:.1f}"
+def summary(rows: list[Row], pairs: list[Row]) -> dict[str, Any]:
+    """The chapters, and what compares: the head of the page and the paired differences."""
+    guided = any(row["method"] == META for row in rows)
+    votes = select(headline(rows), method="voting")
+    return {
+        "chapters": [entry for entry in CHAPTERS if guided or entry[0] != "metarm"],
+        "seeds": seeds(rows),
+        "items": {row["benchmark"]: row["items"] for row in votes},
+        "headline": headline_block(rows, pairs),
+        "differences": control_differences(pairs),
+        "comparisons": select(pairs, subset="all"),
+        "subsets": [row for row in pairs if row["subset"] != "all"],
+        "estimated": estimated(rows),
+    }
 
 
-def inline_svg(text: str) -> Markup:
-    """The ``<svg>`` element of an SVG file of ours, safe to embed as it is."""
-    return Markup(text[text.index("<svg") :])
+def tables(rows: list[Row], surface: list[Row], official: list[Row]) -> dict[str, Any]:
+    """The tables of accuracy."""
+    return {
+        "accuracies": accuracy_tables(rows),
+        "controls": control_tables(rows),
+        "blind": blind_tables(rows),
+        "scalars": scalar_tables(rows),
+        "surfaces": surface_tables(surface, main_benchmark(headline(rows))),
+        "official": official_tables(official),
+        "adaptive": adaptive_tables(rows),
+    }
 
 
-# ---- what the stages left ----------------------------------------------------------------------
-
-
-def place(path: Path) -> dict[str, str]:
-    """Stage, slot (size or policy) and seed of a file in the results tree, as far as it tells."""
-    found = _PLACE.search(path.as_posix())
-    if found is None:
-        return {"stage": str(path), "slot": "", "seed": ""}
-    stage = {"data": "prepare"}.get(found["stage"], found["stage"])
-    return {"stage": stage, "slot": found["slot"] or "", "seed": found["seed"]}
-
-
-def read_ledger(path: Path) -> dict[str, Any]:
-    """A ledger with its place and what the reader must know about it."""
-    if not path.is_file():
-        raise artifact.BrokenArtifact(f"{path} is missing; run the stage that writes it")
-    try:
-        book = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise artifact.BrokenArtifact(
-            f"{path} is not JSON ({error}); run its stage again"
-        ) from error
-    where = place(path)
-    name = " ".join(filter(None, (where["stage"], where["slot"])))
-    warnings = []
-    if book.get("kept") == 0 or book.get("allow_empty") or book.get("empty"):
-        warnings.append(
-            f"{name}, seed {where['seed']}: nothing was kept of {book.get('in')}; "
-            "the run went on because of allow_empty"
-        )
-    rejected = sorted(book.get("rejected", {}).items(), key=lambda pair: -pair[1])
-    return {**where, **book, "rejected": rejected, "warnings": warnings}
-
-
-def collapses(logs: list[Path]) -> list[str]:
-    """A warning for each alarm of a training run, with its place."""
-    found = []
-    for path in logs:
-        where = place(path)
-        name = " ".join(filter(None, (where["stage"], where["slot"])))
-        found += [f"{name}, seed {where['seed']}: {text}" for text in alarms(path.parent)]
-    return found
-
-
-def training(logs: list[Path]) -> list[dict[str, Any]]:
-    """One figure for each stage and size, a line a seed, and the evaluations beside the logs."""
-    stages: dict[str, dict[str, Any]] = {}
-    for path in logs:
-        where = place(path)
-        name = " ".join(filter(None, (where["stage"], where["slot"])))
-        entry = stages.setdefault(name, {"name": name, "logs": {}, "evaluations": []})
-        entry["logs"][where["seed"]] = read_metrics(path)
-        evaluation = path.with_name("eval.json")
-        if evaluation.is_file():
-            values = json.loads(evaluation.read_text(encoding="utf-8"))
-            entry["evaluations"].append({"seed": where["seed"], "values": values})
-    for entry in stages.values():
-        entry["figure"] = inline_svg(draw_training(entry.pop("logs")))
-    return list(stages.values())
+def history(ledgers: Sequence[Path], logs: Sequence[Path]) -> dict[str, Any]:
+    """What the stages before the curves left: data, yield of RFT, training, and warnings."""
+    books = [read_ledger(path) for path in ledgers]
+    return {
+        "data": data_block(ledgers),
+        "ledgers": [book for book in books if book["stage"] != "select"],
+        "yield": rft_yield(books),
+        "training": trainings(logs),
+        "warnings": [*(text for book in books for text in book["warnings"]), *collapses(logs)],
+    }
 
 
 def settings(cfg: Slice, folder: Path) -> dict[str, str]:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from spct import __version__, artifact
-from spct.report import health_plot
+from spct import artifact
+from spct.report import health_plot, page
 from spct.report.health_rows import Book
 from spct.scaling.lines import policy_name
 from spct.scaling.table import Row, select
@@ -36,31 +35,21 @@ def pages(rows: Sequence[Row], folder: Path, *, level: float = 0.95) -> list[Pat
 
 
 def render(book: Book, policy: str, size: str, level: float) -> str:
-    """The page from its template; every value that is not our own SVG is escaped."""
-    text = Path(__file__).with_name("health.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = _percent
-    environment.filters["signed"] = _signed
-    environment.filters["plain"] = lambda value, digits: f"{round(value, digits) + 0.0:.{digits}f}"
+    """The page from its template."""
     figures = {name: Markup(health_plot.draw(make, book)) for name, make in _figures(book).items()}
-    return (
-        environment.from_string(text).render(
-            name=f"{policy_name(policy)} {size}",
-            run=book.rows[0]["run"],
-            version=__version__,
-            seeds=book.seeds,
-            level=level,
-            book=book,
-            figures=figures,
-            glance=glance(book),
-            outcomes=outcome_table(book),
-            places=place_table(book),
-            plans=plan_tables(book),
-            lengths=length_lines(book),
-        )
-        + "\n"
+    return page.render(
+        "health.html.jinja",
+        name=f"{policy_name(policy)} {size}",
+        run=book.rows[0]["run"],
+        seeds=book.seeds,
+        level=level,
+        book=book,
+        figures=figures,
+        glance=glance(book),
+        outcomes=outcome_table(book),
+        places=place_table(book),
+        plans=plan_tables(book),
+        lengths=length_lines(book),
     )
 
 
@@ -77,16 +66,6 @@ def _figures(book: Book) -> dict[str, Callable[[Book], str]]:
         "length": (health_plot.length, bool(length_lines(book))),
     }
     return {name: make for name, (make, there) in made.items() if there}
-
-
-def _percent(value: float) -> str:
-    """A fraction as percent with one decimal, two below one percent."""
-    return f"{100 * value:.2f}" if 0 < abs(value) < 0.00995 else f"{100 * value:.1f}"
-
-
-def _signed(value: float, digits: int = 1) -> str:
-    """Points with their sign, never minus zero."""
-    return f"{round(100 * value, digits) + 0.0:+.{digits}f}"
 
 
 # ---- tables ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from spct.baselines.rows import MEAN_SCALAR, METHODS, SCALAR, TOKEN_PROB
 from spct.report.health import glance
 from spct.report.health_rows import Book
 from spct.scaling.lines import META, policy_name
@@ -13,12 +14,14 @@ from spct.scaling.table import Row, headline, main_size, select, unique
 FILTERED = ("voting", "meta_voting", "margin_voting", "random_voting", "oracle_voting")
 NAMES = {
     "greedy": "greedy",
-    "scalar": "one scalar",
+    SCALAR: "one scalar",
     "voting": "voting",
     "meta_voting": "meta RM keeps half",
     "margin_voting": "widest margins keep half",
     "random_voting": "random half",
     "oracle_voting": "oracle keeps half",
+    MEAN_SCALAR: "mean of k scalars",
+    TOKEN_PROB: "probability of the verdict",
 }
 
 
@@ -69,11 +72,18 @@ def blind_tables(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def scalar_tables(rows: list[Row]) -> dict[str, list[dict[str, Any]]]:
-    """Reward models that write nothing, by benchmark; ``note`` says what they cannot score."""
-    shown = select(headline(rows), method="scalar")
+    """Reward models whose scores are no votes, by benchmark; ``note`` says what they cannot score.
+
+    ``how`` says what k means to them.
+    """
+    shown = [row for row in headline(rows) if row["method"] in METHODS]
     return {
         name: [
-            {**row, "name": f"{policy_name(row['policy'])} {row['size']}"}
+            {
+                **row,
+                "name": f"{policy_name(row['policy'])} {row['size']}",
+                "how": NAMES[row["method"]],
+            }
             for row in select(shown, benchmark=name)
         ]
         for name in unique(shown, "benchmark")
@@ -122,7 +132,7 @@ def official_tables(rows: list[Row]) -> list[dict[str, Any]]:
                 "lines": [
                     {
                         "name": f"{policy_name(policy)} {size}",
-                        "method": NAMES[method],
+                        "method": NAMES.get(method, method.replace("_", " ")),
                         "k": k,
                         "cells": [cells.get(section) for section in sections],
                     }

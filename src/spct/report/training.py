@@ -1,4 +1,4 @@
-"""Training curves from metrics.jsonl as one small SVG a stage, and the alarms beside them."""
+"""Training curves from metrics.jsonl as one SVG a stage and size, and what lies beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from spct.report.ledgers import place, place_name, read_json
+from spct.report.page import inline_svg
 from spct.scaling.plot import STYLE
+from spct.tracking import read_metrics
 
 # What a reader looks for first; the rest follows by name.
 FIRST = ("loss", "reward", "kl", "length", "auc", "accuracy", "correct")
@@ -30,6 +33,50 @@ def alarms(folder: Path) -> list[str]:
     path = folder / "alarms.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [str(json.loads(line)["text"]) for line in lines]
+
+
+def collapses(logs: Sequence[Path]) -> list[str]:
+    """A warning for each alarm of a training run, with its place."""
+    found = []
+    for path in logs:
+        where = place(path)
+        at = f"{place_name(where)}, seed {where['seed']}"
+        found += [f"{at}: {text}" for text in alarms(path.parent)]
+    return found
+
+
+def trainings(logs: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+    """By stage, an entry for each size: its ``figure``, a line a seed, and its ``evaluations``.
+
+    Raises :class:`spct.artifact.BrokenArtifact` for a log that is missing or broken.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for path in logs:
+        where = place(path)
+        name = place_name(where)
+        entry = entries.setdefault(
+            name, {"name": name, "stage": where["stage"], "logs": {}, "evaluations": []}
+        )
+        entry["logs"][where["seed"]] = read_metrics(path)
+        if path.with_name("eval.json").is_file():
+            values = _flat(read_json(path.with_name("eval.json")))
+            entry["evaluations"].append({"seed": where["seed"], "values": values})
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries.values():
+        entry["figure"] = inline_svg(draw_training(entry.pop("logs")))
+        stages.setdefault(entry["stage"], []).append(entry)
+    return stages
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, those of a mapping within under both names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name} {inner}": number for inner, number in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def draw_training(logs: Mapping[str, Log]) -> str:
