@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import types
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
 
-from spct import artifact, config
+from spct import artifact, config, provenance, storage, writer
+from spct.arguments import integer, io_arguments, io_parameters
 from spct.bank.versions import UnknownVersion
 from spct.config import Slice
 from spct.errors import BankError, ConfigError, StageStopped
-from spct.preempt import EXIT_CODE, Preempted
+from spct.preempt import EXIT_CODE, Preempted, heed
 from spct.stages import STAGES
 
 MENDABLE = (
@@ -31,7 +31,13 @@ stages:
 other commands:
   show STAGE [KEY=VALUE …]      print the slice the stage would see
   sync --run RUN …              mirror a run's files to MLflow
-  verify FOLDER …               check content hashes; report what other code made
+  verify RUN …                  check hashes, derive every number of the report again from stored
+                                rows; --quick checks hashes alone; a folder serves too
+  explain RUN STAGE             why a stage would run again (STAGE: grpo, judge/grpo-toy_m, …)
+  plan [KEY=VALUE …]            tokens, FLOPs, GPU-hours, memory, disk and time; spct plan --help
+  diff RUN RUN                  what differed: settings, work, versions, results
+  archive RUN FILE.tar          a run with all work it rests on, to keep or move
+  unpack FILE.tar FOLDER        … and back
   bank check|show|merge …       look after banks of judgements; spct bank --help
   trace CURVES.csv [COLUMN=VALUE …]
                                 what is behind a row: samples, model, run, configuration
@@ -50,12 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     ended it with its state kept."""
     args = list(sys.argv[1:] if argv is None else argv)
     _set_threads()
+    heed()
     try:
         return _dispatch(args)
     except MENDABLE as error:
         if os.environ.get("SPCT_DEBUG") == "1":
             raise
         print(f"spct: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if os.environ.get("SPCT_DEBUG") == "1" or (line := storage.told(error)) is None:
+            raise
+        print(f"spct: {line}", file=sys.stderr)
         return 2
     except Preempted as ended:
         print(f"spct: {ended}; the same command goes on", file=sys.stderr)
@@ -91,6 +103,18 @@ def _dispatch(args: list[str]) -> int:
         from spct import verify
 
         return verify.verify_cli(rest)
+    if command == "explain":
+        from spct import explain
+
+        return explain.explain_cli(rest)
+    if command == "plan":
+        from spct.planning import cli as planning
+
+        return planning.plan_cli(rest)
+    if command in ("archive", "unpack"):
+        from spct import archive
+
+        return archive.archive_cli(rest) if command == "archive" else archive.unpack_cli(rest)
     if command == "bank":
         from spct.bank import cli
 
@@ -99,6 +123,10 @@ def _dispatch(args: list[str]) -> int:
         from spct.bank import trace
 
         return trace.trace_cli(rest)
+    if command == "diff":
+        from spct import diff
+
+        return diff.diff_cli(rest)
     if command == "publish":
         from spct import publish
 
@@ -143,7 +171,15 @@ def _stage(stage: str, args: list[str]) -> int:
     else:
         cfg = Slice.of(config.load(overrides), stage)
     function = STAGES[stage].load()
-    function(cfg, seed, **io_arguments(stage, function, given))
+    io = io_arguments(stage, function, given)
+    inputs, started = provenance.inputs_of(io), time.monotonic()
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the main process alone writes files
+        function(cfg, seed, **io)
+        return 0
+    outputs = [path for name, path in io.items() if name.startswith("out") and path is not None]
+    with writer.sole(outputs):
+        function(cfg, seed, **io)
+        provenance.record(stage, cfg.as_dict(), seed, io, started=started, inputs=inputs)
     return 0
 
 
@@ -162,7 +198,7 @@ def _split(args: list[str]) -> tuple[Path | None, int, dict[str, list[str]], lis
                 raise ConfigError("--config: name the frozen file")
             frozen = Path(value)
         elif key == "seed":
-            seed = _integer("seed", value)
+            seed = integer("seed", value)
         elif key.startswith("io."):
             given.setdefault(key.removeprefix("io."), []).append(value)
         elif word.startswith("-"):
@@ -172,68 +208,11 @@ def _split(args: list[str]) -> tuple[Path | None, int, dict[str, list[str]], lis
     return frozen, seed, given, overrides
 
 
-def io_arguments(
-    stage: str, function: Callable[..., Any], given: dict[str, list[str]]
-) -> dict[str, Any]:
-    """The io values as the function's annotations want them. Raises ``ConfigError`` by name."""
-    wanted = _io_parameters(function)
-    if unknown := sorted(set(given) - set(wanted)):
-        names = ", ".join(f"io.{name}" for name in wanted)
-        raise ConfigError(f"stage {stage} has no io.{unknown[0]}; it has {names}")
-    missing = [
-        f"io.{name}"
-        for name, parameter in wanted.items()
-        if name not in given and parameter.default is parameter.empty
-    ]
-    if missing:
-        raise ConfigError(f"stage {stage} needs {', '.join(missing)}")
-    return {
-        name: _convert(f"io.{name}", values, wanted[name].annotation)
-        for name, values in given.items()
-    }
-
-
-def _io_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters, annotations evaluated (a module may keep them as strings)."""
-    names = {"Path": Path, "Sequence": Sequence, **getattr(function, "__globals__", {})}
-    return {
-        p.name: p.replace(annotation=eval(p.annotation, names))
-        if isinstance(p.annotation, str)
-        else p
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    }
-
-
-def _convert(name: str, values: list[str], kind: Any) -> Any:
-    if get_origin(kind) in (list, Sequence):
-        (element,) = get_args(kind)
-        return [_convert(name, [value], element) for value in values]
-    if len(values) > 1:
-        raise ConfigError(f"{name} is given {len(values)} times and takes one value")
-    (value,) = values
-    if get_origin(kind) in (Union, types.UnionType):
-        options = [option for option in get_args(kind) if option is not type(None)]
-        if not value and len(options) < len(get_args(kind)):
-            return None
-        kind = options[0]
-    if kind is int:
-        return _integer(name, value)
-    return Path(value) if kind is Path else value
-
-
-def _integer(name: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {value!r} is not a whole number") from error
-
-
 def _help(stage: str) -> int:
     """The stage's own usage; imports its function, hence torch for some."""
     entry = STAGES[stage]
     print(f"spct {stage}: {entry.does}\nreads the groups: {', '.join(entry.reads)}")
-    for name, parameter in _io_parameters(entry.load()).items():
+    for name, parameter in io_parameters(entry.load()).items():
         kind = inspect.formatannotation(parameter.annotation)
         optional = "" if parameter.default is parameter.empty else " (optional)"
         print(f"  io.{name}: {kind}{optional}")

@@ -23,10 +23,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from spct import storage
+from spct.content import HASH_ROWS as HASH_ROWS
+from spct.content import TableDigest as TableDigest
+from spct.content import file_hash as file_hash
+from spct.content import table_hash as table_hash
+from spct.content import text_hash as text_hash
+
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 META = b"spct"  # a manifest's place in a Parquet footer
-HASH_ROWS = 16_384  # rows turned into Python objects at once
 
 
 class BrokenArtifact(RuntimeError):
@@ -57,8 +63,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield aside
-        _sync(aside)
+        with storage.writing(path):
+            yield aside
+            _sync(aside)
         os.replace(aside, path)
         _sync(path.parent)
     finally:
@@ -73,8 +80,9 @@ def atomic_dir(path: Path, **manifest: Any) -> Iterator[Path]:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
-        yield aside
-        seal(aside, **manifest)
+        with storage.writing(path):
+            yield aside
+            seal(aside, **manifest)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(aside, path)
         _sync(path.parent)
@@ -101,21 +109,10 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def text_hash(text: str) -> str:
-    """SHA-256 of a text, hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 # ---- folders (models) ------------------------------------------------------------------------
 
 
-VOLATILE_FILES = ("timing.json",)
+VOLATILE_FILES = ("timing.json", "made.json")
 
 
 def seal(folder: Path, **manifest: Any) -> None:
@@ -154,38 +151,6 @@ def check_dir(folder: Path) -> dict[str, Any]:
 
 
 # ---- tables ----------------------------------------------------------------------------------
-
-
-class TableDigest:
-    """The content hash of a table whose rows come sorted by key, in batches.
-
-    Columns count by name. Parquet renames the field inside a list type on the way; the hash does
-    not see that.
-    """
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self.columns = sorted(schema.names)
-        types = [str(schema.field(name).type) for name in self.columns]
-        types = [text.replace("<element:", "<item:") for text in types]
-        self._digest = hashlib.sha256(json.dumps([self.columns, types]).encode())
-
-    def update(self, rows: pa.Table) -> None:
-        for batch in rows.select(self.columns).to_batches(HASH_ROWS):
-            for row in batch.to_pylist():
-                text = json.dumps(row, sort_keys=True, ensure_ascii=False)
-                self._digest.update(text.encode() + b"\n")
-
-    def hex(self) -> str:
-        """SHA-256 of all rows so far."""
-        return self._digest.hexdigest()
-
-
-def table_hash(table: pa.Table, key: Sequence[str], volatile: Sequence[str] = ()) -> str:
-    """SHA-256 over the rows sorted by ``key``, columns by name, without the volatile ones."""
-    table = table.drop_columns([name for name in volatile if name in table.column_names])
-    digest = TableDigest(table.schema)
-    digest.update(table.sort_by([(name, "ascending") for name in key]))
-    return digest.hex()
 
 
 def write_table(

@@ -51,6 +51,15 @@ def scheduled() -> bool:
     return "SLURM_JOB_ID" in os.environ
 
 
+def take(count: int) -> None:
+    """Let CUDA see ``count`` GPUs, this process's own, unless a scheduler has seen to that.
+
+    Raises ``ConfigError`` as :func:`claim` does.
+    """
+    if count and not scheduled():
+        os.environ[VISIBLE] = ",".join(claim(count, found()))
+
+
 def claim(count: int, names: Sequence[str], folder: Path | None = None) -> list[str]:
     """Take ``count`` of the named GPUs for this process and what it becomes by ``exec``.
 
@@ -126,12 +135,11 @@ def main(words: Sequence[str]) -> int:
         print("usage: python -m spct.devices N COMMAND …", file=sys.stderr)
         return 2
     count, command = int(words[0]), list(words[1:])
-    if count and not scheduled():
-        try:
-            os.environ[VISIBLE] = ",".join(claim(count, found()))
-        except ConfigError as error:
-            print(f"spct: {error}", file=sys.stderr)
-            return 2
+    try:
+        take(count)
+    except ConfigError as error:
+        print(f"spct: {error}", file=sys.stderr)
+        return 2
     os.execvp(command[0], command)
 
 

@@ -30,6 +30,12 @@ class Notice:
         self.asked = True
 
 
+def heed() -> None:
+    """Let SIGTERM end this process again where a launcher has left it ignored."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @contextmanager
 def notice() -> Iterator[Notice]:
     """Within, SIGTERM does not end the process but is noted; what came before applies after.

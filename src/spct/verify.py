@@ -1,15 +1,17 @@
-"""``spct verify FOLDER …``: is every artefact whole, and did today's code make it?"""
+"""``spct verify RUN …``: is every artefact whole, do the numbers follow from the stored rows, and
+did today's code make them?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spct import artifact, origin
+from spct import artifact, origin, provenance, rederive
 from spct.artifact import BrokenArtifact
 from spct.config import ConfigError
 
@@ -47,40 +49,89 @@ def of_run(folder: Path) -> Iterator[Path]:
 
 
 def check(path: Path) -> dict[str, Any]:
-    """The manifest, after comparing the content with it. Raises :class:`BrokenArtifact`."""
+    """The manifest, after comparing the content with it and with what its sidecar says.
+
+    Raises :class:`BrokenArtifact`.
+    """
     if path.is_dir():
-        return artifact.check_dir(path)
-    manifest = artifact.read_manifest(path)
-    if path.suffix == ".parquet":
-        try:
-            found = artifact.table_hash(pq.read_table(path), manifest["key"])
-        except (pa.ArrowException, OSError) as error:
-            raise BrokenArtifact(f"{path} cannot be read ({error})") from error
+        manifest = artifact.check_dir(path)
     else:
-        found = artifact.file_hash(path)
-    if found != manifest["content_hash"]:
-        raise BrokenArtifact(f"{path} differs from its manifest")
+        manifest = artifact.read_manifest(path)
+        if path.suffix == ".parquet":
+            try:
+                found = artifact.table_hash(pq.read_table(path), manifest["key"])
+            except (pa.ArrowException, OSError) as error:
+                raise BrokenArtifact(f"{path} cannot be read ({error})") from error
+        else:
+            found = artifact.file_hash(path)
+        if found != manifest["content_hash"]:
+            raise BrokenArtifact(f"{path} differs from its manifest")
+    told = provenance.read(path)
+    if told is not None and told["content_hash"] != manifest["content_hash"]:
+        raise BrokenArtifact(f"{provenance.beside(path)} tells of another {path.name}")
     return manifest
 
 
-def verify_cli(folders: list[str]) -> int:
-    """Print what is broken or stale; 1 if anything is broken, else 0 (stale is only reported)."""
-    if not folders:
-        raise ConfigError("verify: name a folder, such as results/tiny")
-    whole = broken = stale = 0
-    named = [Path(folder) if Path(folder).name else Path(folder).absolute() for folder in folders]
-    if gone := [folder for folder in named if not folder.is_dir()]:
-        raise ConfigError(f"verify: {gone[0]} is no folder")
-    for path in dict.fromkeys(path for folder in named for path in of_run(folder)):
+@dataclass
+class Tally:
+    """What was found so far; every finding is printed when it is met."""
+
+    whole: int = 0
+    stale: int = 0
+    broken: int = 0
+    derived: int = 0
+
+    def artefact(self, path: Path) -> None:
+        """Check one artefact."""
         try:
             manifest = check(path)
         except BrokenArtifact as error:
-            broken += 1
-            print(f"broken  {error}")
-            continue
-        whole += 1
+            self.fail(str(error))
+            return
+        self.whole += 1
         if manifest.get("code") != artifact.code_fingerprint():
-            stale += 1
+            self.stale += 1
             print(f"stale   {path} was made by other code ({manifest.get('code', 'unknown')})")
-    print(f"{whole} whole, of them {stale} stale; {broken} broken")
-    return 1 if broken else 0
+
+    def numbers(self, folder: Path) -> None:
+        """Derive a finished run's numbers again."""
+        found = self.broken
+        try:
+            for problem in rederive.problems(folder):
+                self.fail(problem)
+        except BrokenArtifact as error:
+            self.fail(str(error))
+        self.derived += found == self.broken
+
+    def fail(self, why: str) -> None:
+        self.broken += 1
+        print(f"broken  {why}")
+
+
+def folder_of(name: str) -> Path:
+    """The folder a person names: itself, or a run's below ``results/``."""
+    path = Path(name) if Path(name).name else Path(name).absolute()
+    for folder in (path, Path("results") / name):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(f"verify: {name} is no folder, and no run below results/")
+
+
+def verify_cli(words: list[str]) -> int:
+    """Print what is broken or stale; 1 if anything is broken, else 0 (stale is only reported).
+
+    A finished run's numbers are derived again unless ``--quick`` is among the words.
+    """
+    quick = "--quick" in words
+    named = [word for word in words if word != "--quick"]
+    if not named or any(word.startswith("-") for word in named):
+        raise ConfigError("verify: name a run or a folder, such as tiny; --quick: hashes alone")
+    folders, tally = [folder_of(name) for name in named], Tally()
+    for path in dict.fromkeys(path for folder in folders for path in of_run(folder)):
+        tally.artefact(path)
+    runs = [one for one in folders if origin.recorded(one) and (one / "curves.csv").is_file()]
+    for folder in [] if quick or tally.broken else dict.fromkeys(runs):
+        tally.numbers(folder)
+    again = f"; {tally.derived} runs' numbers derived again" if tally.derived else ""
+    print(f"{tally.whole} whole, of them {tally.stale} stale; {tally.broken} broken{again}")
+    return 1 if tally.broken else 0

@@ -10,7 +10,7 @@ import spct
 
 ROOT = Path(spct.__file__).parent
 HEAVY_MODULES = {"lm"}
-PACKAGES = ("bank", "benchmarks", "health", "judge", "report", "scaling")
+PACKAGES = ("bank", "benchmarks", "health", "judge", "planning", "report", "scaling")
 
 
 def light_modules() -> list[str]:

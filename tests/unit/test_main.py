@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from spct import stages
-from spct.__main__ import io_arguments, main
+from spct.__main__ import main
+from spct.arguments import io_arguments
 from spct.config import ConfigError, Slice, dump, load, view
 from spct.scaling.banks import BankError
 from spct.stages import STAGES

@@ -72,14 +72,14 @@ def shared_run(root: Path) -> Path:
 def test_shared_work_is_verified_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = shared_run(tmp_path)
     mine = str(tmp_path / "results/mine")
-    assert verify_cli([mine]) == 0
+    assert verify_cli([mine, "--quick"]) == 0
     assert "8 whole" in capsys.readouterr().out
     place.write_bytes(place.read_bytes()[:-1])
-    assert verify_cli([mine, mine]) == 1
+    assert verify_cli([mine, mine, "--quick"]) == 1
     assert "1 broken" in capsys.readouterr().out
     place.unlink()
     place.parent.rmdir()
-    assert verify_cli([mine]) == 1
+    assert verify_cli([mine, "--quick"]) == 1
     assert f"{place.parent} is missing" in capsys.readouterr().out
 
 
@@ -91,7 +91,7 @@ def test_publishing_copies_the_slices_of_all_stages(tmp_path: Path) -> None:
     assert folder.name.endswith("-mine")
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file()}
     assert found == {
-        "report.html", "config/run.yaml", "config/select.yaml",
+        "report.html", "ABOUT.md", "config/run.yaml", "config/select.yaml",
         *(f"{name}.csv{end}" for name in tables for end in ("", ".manifest.json")),
     }  # fmt: skip
     with pytest.raises(ConfigError, match="base/report.html is missing"):

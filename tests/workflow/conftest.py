@@ -20,9 +20,9 @@ def stubs(tmp_path: Path) -> Clone:
     return stubbed(tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone with stubs for stages, in which ``smoke`` is complete."""
+    """A clone with stubs for stages, in which ``smoke`` is complete; who changes it mends it."""
     made = stubbed(tmp_path_factory.mktemp("finished"))
     made.complete("--config", "experiments=[smoke]")
     return made

@@ -1,0 +1,78 @@
+"""``python -m spct.launch NODES GPUS spct STAGE …``: how a stage that trains gets its processes.
+
+A process a GPU: one as it is, several of one machine by ``torchrun``, those of several machines by
+an ``srun`` that starts a ``torchrun`` on each, which meet where Slurm's variables say. ``GPUS`` are
+those of all machines together. Whoever launches lets SIGTERM pass: the scheduler sends it to all
+processes of a job, and each worker ends by itself once its step is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+from spct import devices
+from spct.errors import ConfigError
+
+# torchrun would give its workers half a minute, whatever a step takes.
+KEEP_TERM = ("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGINT,SIGHUP,SIGQUIT")
+PORTS = range(20_000, 30_000)  # below those that systems hand out themselves
+
+
+def words(nodes: int, gpus: int, command: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """The command that starts ``command`` (``spct …``) on ``gpus`` GPUs of ``nodes`` machines.
+
+    Raises ``ConfigError`` where the GPUs cannot be shared out evenly, or several machines are asked
+    for and Slurm, which could give them, has not.
+    """
+    if nodes == 1:
+        launcher = ["torchrun", "--standalone", "--nproc-per-node", str(gpus), "-m"]
+        return [*(launcher if gpus > 1 else []), *command]
+    if gpus % nodes:
+        raise ConfigError(f"{gpus} GPUs on {nodes} nodes: gpu is that of all nodes together")
+    given = int(env.get("SLURM_JOB_NUM_NODES", env.get("SLURM_NNODES", "0")))
+    if given < nodes:
+        raise ConfigError(
+            f"{nodes} nodes are asked for, Slurm has given {given}; several need --profile slurm"
+        )
+    job, each = env["SLURM_JOB_ID"], gpus // nodes
+    place = f"{first_host(env['SLURM_JOB_NODELIST'])}:{PORTS[int(job) % len(PORTS)]}"
+    return [
+        *("srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes)),
+        *("--ntasks-per-node", "1", "--gpus-per-node", str(each), "--kill-on-bad-exit=1"),
+        *("torchrun", "--nnodes", str(nodes), "--nproc-per-node", str(each), "--rdzv-id", job),
+        *("--rdzv-backend", "c10d", "--rdzv-endpoint", place, "-m", *command),
+    ]
+
+
+def first_host(nodelist: str) -> str:
+    """The first host of a list as Slurm writes it: ``a[07-12,20]-ib,b1`` begins with ``a07-ib``."""
+    whole = re.match(r"(?:[^,[]|\[[^]]*\])+", nodelist)
+    if whole is None:
+        raise ConfigError(f"SLURM_JOB_NODELIST is {nodelist!r}, which names no host")
+    return re.sub(r"\[(\w+)[^]]*\]", r"\1", whole[0])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Become the launcher, on GPUs that no other job has."""
+    if len(arguments) < 3 or not (arguments[0].isdigit() and arguments[1].isdigit()):
+        print("usage: python -m spct.launch NODES GPUS spct STAGE …", file=sys.stderr)
+        return 2
+    nodes, gpus, *command = arguments
+    try:
+        started = words(int(nodes), int(gpus), command, os.environ)
+        devices.take(int(gpus))
+    except ConfigError as error:
+        print(f"spct: {error}", file=sys.stderr)
+        return 2
+    if started[0] != command[0]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.environ.setdefault(*KEEP_TERM)
+    os.execvp(started[0], started)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

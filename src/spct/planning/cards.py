@@ -1,0 +1,140 @@
+"""GPUs to plan for, and what a piece of work needs of them: hours, memory, disk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from spct.planning.shapes import Shape
+from spct.planning.work import Work
+from spct.runs import Run
+
+GIB = 2**30
+BYTES = {"bfloat16": 2, "float32": 4}
+# Of a bank's row: beside the text, and of the text a token (zstd); measured on tiny's banks.
+ROW_BYTES, TOKEN_BYTES = 8.0, 1.0
+STATES = 2  # resume states kept of a running stage (spct.training.checkpoint)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU: dense peak FLOPs a second in the dtype that computes, memory in GiB, data sheet."""
+
+    name: str
+    peak: float
+    memory: float
+    source: str
+
+
+CARDS = {
+    "a100": Card("A100 80 GB", 312e12, 80, "NVIDIA's data sheet, bfloat16, dense"),
+    "h100": Card("H100 SXM", 989e12, 80, "NVIDIA's data sheet, bfloat16, dense"),
+    "h200": Card("H200 SXM", 989e12, 141, "NVIDIA's data sheet, bfloat16, dense"),
+    "cpu": Card("one CPU core", 93e9, 8, "matrix products measured in a run of tiny, float32"),
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where it runs: ``nodes`` of ``gpus`` cards, and the shares of the peak that are reached."""
+
+    card: Card
+    nodes: int
+    gpus: int
+    training: float  # utilisation
+    sampling: float
+
+    @property
+    def size(self) -> int:
+        """All cards."""
+        return self.nodes * self.gpus
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a piece of work costs. Hours, GiB."""
+
+    gpu_hours: float
+    wall_hours: float
+    job_gpus: int
+    memory: float  # peak of a GPU
+    disk: float  # kept
+    passing: float  # on disk while it runs, beside that
+    notes: list[str]
+
+
+def cost(work: Work, run: Run, cluster: Cluster) -> Cost:
+    """Hours, memory and disk of one piece of work."""
+    if work.shape is None:
+        return Cost(0.0, 0.0, 0, 0.0, 0.0, 0.0, [])
+    hours = (
+        work.sampling_flops / cluster.sampling + work.training_flops / cluster.training
+    ) / cluster.card.peak / 3600  # fmt: skip
+    if work.steps:
+        return _training(work, work.shape, run, cluster, hours)
+    return _sampling(work, work.shape, run, cluster, hours)
+
+
+def _sampling(work: Work, shape: Shape, run: Run, cluster: Cluster, hours: float) -> Cost:
+    """A job holds the weights and the cache of one sequence at least, on as few cards as do."""
+    spec = run.at(work.node.size)
+    width = BYTES[spec.model.dtype]
+    longest = spec.sampler.max_prompt_tokens + spec.sampler.max_new_tokens
+    need = width * (shape.params + shape.kv_values * longest) / GIB
+    usable = spec.sampler.vllm.gpu_memory * cluster.card.memory
+    gpus = _cards(need, usable)
+    at_once = max(1, min(work.jobs, cluster.size // gpus))
+    rounds = math.ceil(work.jobs / at_once)
+    wall = rounds * hours / work.jobs / gpus
+    disk = work.samples * (ROW_BYTES + TOKEN_BYTES * work.completion_tokens / work.samples) / GIB
+    note = f"memory: {width} bytes a weight and one longest sequence; GPUs of a job: {gpus}"
+    if spec.sampler.engine == "vllm":
+        note += "; vLLM then fills sampler.vllm.gpu_memory with cache"
+    return Cost(hours, wall, gpus, need / gpus, disk, 0.0, [note])
+
+
+def _cards(need: float, usable: float) -> int:
+    """Cards of a job: the smallest power of two that holds it."""
+    return 2 ** max(0, math.ceil(math.log2(need / usable)))
+
+
+def _training(work: Work, shape: Shape, run: Run, cluster: Cluster, hours: float) -> Cost:
+    cfg = run.at(work.node.size)
+    spec = getattr(cfg, work.node.stage)
+    width, cards = BYTES[cfg.model.dtype], cluster.size
+    mixed = cfg.model.dtype == "bfloat16"
+    step = work.trained_tokens / work.steps
+    passes = math.ceil(step / cards / spec.micro_tokens)
+    own = min(spec.micro_tokens, step / cards)
+    parts = {
+        "weights, gradients, AdamW": 16.0 * shape.params / cards,
+        "two layers, embeddings, head": width * _gathered(shape) if cards > 1 or mixed else 0.0,
+        "gradients between passes": 4.0 * shape.params if passes > 1 and cards > 1 else 0.0,
+        "activations": _activations(shape, own, width, spec.recompute),
+    }
+    if work.node.stage == "grpo":
+        parts["reference"] = 4.0 * shape.params / cards if spec.kl_coef else 0.0
+        parts["logits"] = 3 * 4.0 * spec.logprob_chunk * shape.vocab
+    memory = sum(parts.values()) / GIB
+    named = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items() if size)
+    notes = [f"memory, GiB: {named} (passes of a step on a GPU: {passes})"]
+    if memory > cluster.card.memory:
+        notes.append(f"does not fit {cluster.card.name}: more nodes, or fewer tokens a step")
+    disk, passing = width * shape.params / GIB, (STATES + 1) * 12.0 * shape.params / GIB
+    return Cost(hours, hours / cards, cards, memory, disk, passing, notes)
+
+
+def _gathered(shape: Shape) -> float:
+    """Weights of two layers, the embeddings and the head: whole on every process."""
+    embeddings = shape.vocab * shape.hidden
+    return 2 * (shape.params - embeddings) / shape.layers + embeddings
+
+
+def _activations(shape: Shape, tokens: float, width: int, recompute: bool) -> float:
+    """Bytes kept for the backward pass: about 17 values a token, layer and hidden unit.
+
+    Attention without a stored matrix; with recomputing one value a layer and all of one layer.
+    """
+    values = 17.0 * shape.hidden * tokens
+    kept = shape.layers * shape.hidden * tokens + values if recompute else shape.layers * values
+    return width * kept
