@@ -6,7 +6,7 @@ from collections import Counter
 from math import sqrt
 
 import pytest
-from real_benches import AT_HAND, loaded
+from real_benches import AT_HAND, files, loaded, source
 
 from spct import seeds
 from spct.benchmarks import RULES, realmistake
@@ -54,6 +54,12 @@ def test_every_row_is_an_item_with_a_label_that_fits(name: str) -> None:
     assert all(item.id.startswith(f"{name}/") for item in items)
     assert not [item.id for item in items if label_flaw(item.label, item.n)]
     assert Counter(odd for item in items for odd in item.meta.get("odd", ())) == ODD.get(name, {})
+
+
+@pytest.mark.parametrize("name", AT_HAND)
+def test_every_file_has_a_checksum(name: str) -> None:
+    config = source(name)
+    assert {path.name for path in files(config)} == set(config.sha256)
 
 
 @pytest.mark.parametrize("name", AT_HAND)

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from spct.artifact import BrokenArtifact
-from spct.data import download
+from spct.data import card, download
+from spct.data.book import Book
 from spct.data.download import fetch
 from spct.errors import ConfigError, StageStopped
 from spct.schema import SourceConfig
@@ -244,6 +245,21 @@ def test_the_hub_file_is_cached_by_commit(hub: Server) -> None:
 
 def test_a_branch_is_resolved_to_its_commit(hub: Server) -> None:
     assert fetch(ours(revision="main"))[0].revision == COMMIT
+
+
+@pytest.mark.parametrize(("revision", "pinned"), [("main", False), (COMMIT, True)])
+def test_a_revision_that_is_not_pinned_is_told(hub: Server, revision: str, pinned: bool) -> None:
+    book = Book()
+    config = ours(revision=revision)
+    book.open("train", config, fetch(config))
+    said = [f"warning: mine: revision not pinned: main was {COMMIT} today"] * (not pinned)
+    assert [line.partition(";")[0] for line in book.warnings()] == said
+    assert card.sources(book)[0]["pinned"] is pinned
+    here = "0123456789ab |" if pinned else "0123456789ab (revision not pinned) |"
+    nothing = {"items": 0, "prompt_characters": {}, "response_characters": {}}
+    parts = {"train": nothing, "bench": nothing, "general": nothing}
+    page = card.page({"world": "real", "seed": 0, "sources": card.sources(book), **parts})
+    assert here in page
 
 
 @pytest.mark.parametrize(

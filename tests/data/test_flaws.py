@@ -13,7 +13,7 @@ from spct.data.answers import final_answer, same
 from spct.data.dedupe import Seen
 from spct.data.draw import drawn, quotas
 from spct.data.filters import filtered
-from spct.data.flaws import best_response, flaw, label_flaw
+from spct.data.flaws import best_response, flaw, label_flaw, length_flaw
 from spct.data.shapes import SHAPES, shaped
 from spct.data.text import normal, words
 from spct.judge.predicate import sides
@@ -99,6 +99,12 @@ def test_flaws(found: Item, reason: str) -> None:
     wrong = flaw(found, 20_000)
     assert wrong is not None and wrong[0] == reason
     assert "xxx" not in wrong[1]
+
+
+def test_the_length_of_an_item_is_that_of_all_its_texts() -> None:
+    found = item("abc", "de", ask="Why?")
+    assert length_flaw(found, 8) == ("too_long", "9 characters in all, over 8")
+    assert length_flaw(found, 9) is None and length_flaw(found, 0) is None
 
 
 def test_no_flaw() -> None:

@@ -215,6 +215,21 @@ def test_a_limited_benchmark_is_drawn_by_seed(
     assert len(drawn(0)) == 5 and {i.id for i in drawn(0)} != {i.id for i in drawn(1)}
 
 
+def test_long_items_are_dropped_before_any_is_drawn(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = {"more": source("more", "more.jsonl", limit=12, max_chars=len("Question 9yesno"))}
+    train = {"talk": source("talk", "talk.jsonl", max_chars=len("Talkwellbad"))}
+    paths = prepared(tmp_path, world, monkeypatch, bench_sources=bench, train_sources=train)
+    assert len(read_items(paths["out_bench"])) == 10
+    assert {item.responses for item in read_items(paths["out_train"])} == {
+        ("well", "bad"), ("c", "d"),
+    }  # fmt: skip
+    by_source = json.loads(paths["out_ledger"].read_text())["detail"]["by_source"]
+    assert by_source["bench/more"]["rejected"] == {"too_long": 30}
+    assert by_source["train/talk"]["rejected"] == {"too_long": 1}
+
+
 def test_nothing_left_to_train_on_stops(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +278,7 @@ def test_a_source_is_added_on_the_command_line() -> None:
         ("data.train_sources.if_pairs.filter=min_gap", r"options\.min_gap: .* needs a number"),
         ("data.train_sources.if_pairs.path=''", r"if_pairs: it lives nowhere"),
         ("data.train_sources.if_pairs.weight=0", r"if_pairs: weight is above 0"),
+        ("data.train_sources.if_pairs.max_chars=-1", r"if_pairs: .* max_chars are 0 or more"),
         ("data.train_sources.if_pairs.weight=much", r"if_pairs\.weight: Value 'much'"),
         ("data.train_sources.if_pairs.wieght=1", r"wieght"),
         ("data.train_sources.if_pairs.name=gsm8k_pairs", r"'gsm8k_pairs' names two sources"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from real_sources import CONF, loaded, source
 
+from spct.data import catalog
 from spct.data.answers import final_answer, same
+from spct.data.download import fetch
 from spct.data.filters import filtered
 from spct.data.flaws import label_flaw
 from spct.data.shapes import shaped
@@ -95,6 +99,27 @@ def test_gsm8k_makes_pairs_and_single_responses() -> None:
     assert all(isinstance(one, Item) and one.n == 1 for one in singles)
     right = sum(one.label.value[0] for one in singles if isinstance(one, Item))
     assert 450 < right < 600  # 2,001 of 5,276 solutions are right
+
+
+def test_the_road_of_math_grades_gsm8k_as_upstream_does(tmp_path: Path) -> None:
+    """Upstream's grades are left out: the rule finds them from the answers alone."""
+    items, _ = loaded("gsm8k_pairs")
+    rows = [
+        {
+            "problem": item.messages[0]["content"],
+            "level": "Level 1",
+            "type": "Algebra",
+            "solution": f"\\boxed{{{item.reference}}}",
+            "responses": item.responses,
+        }
+        for item in items
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = source("math", path=str(tmp_path))
+    found = list(catalog.LOADERS["math"]([file.path for file in fetch(config)], config))
+    assert [one.label for one in found if isinstance(one, Item)] == [one.label for one in items]
+    pairs = [made for one in found if isinstance(made := shaped(one, config.shape, 0), list)]
+    assert len(pairs) == 731 and all(one.label.kind == "best" for (one,) in pairs)
 
 
 def test_alpacaeval_close_calls_are_dropped() -> None:

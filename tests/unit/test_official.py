@@ -12,6 +12,7 @@ import pytest
 
 from spct.baselines import rows as tables
 from spct.benchmarks import RULES
+from spct.benchmarks.rule import Averages, Term
 from spct.errors import BankError
 from spct.judge.predicate import correct
 from spct.records import Item, Label, Sample, write_bank, write_items
@@ -413,3 +414,46 @@ def test_scalar_models_have_the_official_numbers_of_benchmarks_they_score_whole(
     assert all(len(set(signal[one.id])) == 2 for one in of(items, "llmbar")[:3])
     at = {"benchmark": "llmbar", "section": "natural (partial)"}
     assert pick(rows, **at)["value"] == pytest.approx(np.mean(won), abs=1e-5)
+
+
+FOUR = {"rewardbench": 4, "ppe_preference": 2, "ppe_correctness": 3, "rmb": 5}
+
+
+def four(monkeypatch: pytest.MonkeyPatch) -> list[Item]:
+    """Items of the paper's four benchmarks, whole by rules that ask for as many."""
+    found = []
+    for name, count in FOUR.items():
+        one = (Term(1.0, ("all",)),)
+        rule = Averages(name, {"all": count}, {"all": one}, one, lambda _: "all", 0.5)
+        monkeypatch.setitem(RULES, name, rule)
+        found += [item(name, i, Label("best", i % 2)) for i in range(count)]
+    return found
+
+
+def test_the_papers_overall_is_the_mean_of_four(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    items = four(monkeypatch)
+    rows = measured(tmp_path, {0: items, 1: items})[2]
+    mine = [row for row in rows if row["benchmark"] == "paper"]
+    assert {row["seed"] for row in mine} == {"0", "1", "all"}
+    assert {row["method"] for row in mine} == {"greedy", "voting", "meta_voting"}
+    for row in mine:
+        same = [
+            other["value"]
+            for other in rows
+            if other["benchmark"] in FOUR
+            and all(other[name] == row[name] for name in ("seed", "section", "method", "k"))
+        ]
+        assert row["section"] == "overall" and len(same) == 4
+        assert row["value"] == pytest.approx(np.mean(same), abs=1e-4)
+        assert row["low"] < row["value"] < row["high"]
+        assert row["items"] == sum(FOUR.values()) * (2 if row["seed"] == "all" else 1)
+
+
+def test_a_part_of_the_four_has_no_overall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    items = four(monkeypatch)
+    rows = measured(tmp_path, {0: items, 1: items[:-1]})[2]
+    assert {row["seed"] for row in rows if row["benchmark"] == "paper"} == {"0"}
+    none = measured(tmp_path / "none", {0: items[:-1]})[2]
+    assert not [row for row in none if row["benchmark"] == "paper"]

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.benchmarks import RULES, realmistake
+from spct.benchmarks import RULES, paper, realmistake
 from spct.benchmarks.judgebench import both_orders, category
-from spct.benchmarks.paper import paper_overall
-from spct.benchmarks.rule import Averages, Floats, Term, Unit, mean_of, single_cells
+from spct.benchmarks.rule import Averages, Coverage, Floats, Term, Unit, mean_of, single_cells
 from spct.records import Item, Label
 
 NAN = float("nan")
@@ -468,10 +467,18 @@ def test_a_part_of_realmistake_has_no_overall() -> None:
         realmistake.scores(items, fake_auc, np.ones((1, 900)))
 
 
+def test_many_gaps_are_told_together() -> None:
+    official = {f"p{i}": 10 for i in range(12)}
+    few = Coverage("toy", {**official, **{f"p{i}": i for i in range(9)}}, official)
+    assert str(few).count(" of 10") == 9 and "further" not in str(few)
+    many = Coverage("toy", {**official, **{f"p{i}": i for i in range(11)}}, official)
+    assert str(many).endswith("p7 7 of 10, and 2 further parts 17 of 20")
+
+
 def test_the_papers_overall_weighs_four_benchmarks_alike_draw_by_draw() -> None:
     names = ("rewardbench", "ppe_preference", "ppe_correctness", "rmb")
     draws = dict(zip(names, np.eye(4), strict=True))
-    assert paper_overall(**draws) == pytest.approx([0.25] * 4)
+    assert paper.overall(**draws) == pytest.approx([0.25] * 4)
 
 
 def test_a_unit_is_whole_with_exactly_its_items() -> None:

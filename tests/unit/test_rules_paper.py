@@ -11,8 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from spct.benchmarks import RULES
-from spct.benchmarks.paper import paper_overall
+from spct.benchmarks import RULES, paper
 from spct.records import Item, Label
 
 Table = dict[str, tuple[float, ...]]
@@ -183,7 +182,7 @@ def by_rule(name: str, items: list[Item], column: list[int]) -> Callable[..., fl
 def by_paper(*parts: float) -> float:
     names = ("rewardbench", "ppe_preference", "ppe_correctness", "rmb")
     four = {name: np.array([part]) for name, part in zip(names, parts, strict=True)}
-    return float(paper_overall(**four)[0])
+    return float(paper.overall(**four)[0])
 
 
 def exceptions(table: Table, overall: Callable[..., float]) -> dict[str, float]:

@@ -9,8 +9,11 @@ import numpy as np
 
 from spct.benchmarks.rule import Floats
 
+NAME = "paper"
+FOUR = ("rewardbench", "ppe_preference", "ppe_correctness", "rmb")
 
-def paper_overall(
+
+def overall(
     *, rewardbench: Floats, ppe_preference: Floats, ppe_correctness: Floats, rmb: Floats
 ) -> Floats:
     """Mean of the four benchmarks' official overalls, all ``(B,)``, draw by draw."""

@@ -19,6 +19,7 @@ from spct.records import Item
 
 Floats = NDArray[np.float64]
 OVERALL = "overall"
+_NAMED = 9  # gaps of a benchmark that are told one by one
 
 
 class Unit(NamedTuple):
@@ -58,8 +59,14 @@ class Coverage:
     def __str__(self) -> str:
         if self.complete():
             return f"{self.rule}: complete"
-        gaps = (f"{cell} {have} of {count}" for cell, (have, count) in self.missing.items())
-        return f"{self.rule}: partial, {', '.join(gaps)}"
+        gaps = [f"{cell} {have} of {count}" for cell, (have, count) in self.missing.items()]
+        named = gaps if len(gaps) <= _NAMED else [*gaps[: _NAMED - 1], self._rest(_NAMED - 1)]
+        return f"{self.rule}: partial, {', '.join(named)}"
+
+    def _rest(self, told: int) -> str:
+        gaps = list(self.missing.values())[told:]
+        have, count = (sum(column) for column in zip(*gaps, strict=True))
+        return f"and {len(gaps)} further parts {have} of {count}"
 
 
 class Rule(Protocol):
