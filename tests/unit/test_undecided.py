@@ -17,7 +17,7 @@ from spct.judge.parse import Outcome
 from spct.judge.task import Judge
 from spct.records import Item, Label, write_bank, write_items
 from spct.scaling.banks import read_bench
-from spct.scaling.cells import content_blind
+from spct.scaling.content_blind import content_blind
 from spct.scaling.estimators import Method, Subsets, estimate
 from spct.scaling.votes import Votes
 

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from spct import artifact
 from spct.models import BASES
@@ -41,6 +42,9 @@ def main():
     for name, value in given.items():
         if name.startswith("io.out"):
             inside = {"report": ["report.html", "scaling.svg", "scaling.png", "health/a"]}
+            inside["report"] += [f"training_vs_inference.{kind}" for kind in ("svg", "png")]
+            inside["paper"] = ["index.html", "errors.html", "tables.csv", "claims.csv"]
+            inside["paper"] += ["inference.svg", "sizes.svg", "lengths.svg"]
             inside |= dict.fromkeys(["rft", "grpo", "metarm"], ["config.json"])
             for file in inside.get(stage, [""]):
                 path = Path(value) / file
@@ -59,12 +63,16 @@ class Clone:
 
     root: Path
 
-    def start(self, module: str, *args: str) -> subprocess.Popen[str]:
-        """A Python module started in the clone, with the clone's own package."""
+    def start(self, module: str, *args: str, to: IO[str] | None = None) -> subprocess.Popen[str]:
+        """A Python module started in the clone, with the clone's own package.
+
+        What it says goes to a file or, without one, into a pipe.
+        """
         env = {**os.environ, "PYTHONPATH": str(self.root / "src")}
         return subprocess.Popen(
             [sys.executable, "-m", module, *args],
-            cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=self.root, env=env, stdout=to or subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
         )  # fmt: skip
 
     def run(self, module: str, *args: str, ok: bool = True) -> str:
@@ -96,6 +104,7 @@ class Clone:
 
 def clone_to(root: Path, *, weights: bool = False) -> Clone:
     """A copy of what the workflow needs, with the shipped weights only if stages really run."""
+    root.mkdir(exist_ok=True)
     for name in COPIED:
         source = ROOT / name
         if source.is_symlink():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from spct.judge import prompts
 
 SMOKE = ("--config", "experiments=[smoke]")
+SMOKE_SET = "experiments=[paper_tables_smoke]"
 AFTER_GRPO = {
     "grpo": 1,
     "rollout_policy": 1,
@@ -43,8 +45,8 @@ def test_smoke_needs_about_a_dozen_torch_processes(clone: Any) -> None:
 @pytest.mark.parametrize(
     ("preset", "only"),
     [
-        ("deepseek_grm_27b", {"difficulty": 1, "grpo": 1, "metarm": 1, "score": 32}),
-        ("deepseek_grm_16b", {"difficulty": 1, "grpo": 1, "judge": 96}),
+        ("deepseek_grm_27b", {"rollout": 512, "grpo": 1, "metarm": 1, "score": 96}),
+        ("deepseek_grm_16b", {"difficulty": 1, "grpo": 1, "judge": 288}),
         ("deepseek_endpoint", {"judge": 32}),
         ("qwen3_0p6b", {"rollout": 8, "grpo": 1, "metarm": 1, "score": 16}),
         ("qwen3_4b", {"rft": 1, "grpo": 1}),
@@ -90,7 +92,16 @@ def test_an_ablation_adds_only_its_own_jobs(clone: Any) -> None:
     both = clone.planned("--config", "experiments=[tiny,tiny_no_kl]")
     added = both - clone.planned()
     del added["freeze"]
-    assert dict(added) == {**AFTER_GRPO, "score": 3}  # tiny guides all three policies
+    once = ("grpo", "judge", "curves", "health", "report", "track")
+    assert dict(added) == dict.fromkeys(once, 1)
+
+
+def test_a_set_adds_its_runs_and_one_page(clone: Any) -> None:
+    alone, together = clone.planned(*SMOKE), clone.planned("--config", SMOKE_SET)
+    added = together - alone
+    del added["freeze"]
+    once = ("recast", "judge", "curves", "health", "report", "track", "paper")
+    assert dict(added) == dict.fromkeys(once, 1)
 
 
 def test_nothing_is_planned_after_success(finished: Any) -> None:
@@ -173,6 +184,36 @@ def test_the_end_says_where_to_look_and_what_was_not_mirrored(stubs: Any) -> Non
     assert "figure: reports/smoke/scaling.png" in text
     assert "MLflow was not reached" in text and "spct sync --run smoke" in text
     assert "--uri http://host" in (stubs.root / "results/smoke/tracked.json").read_text()
+
+
+def test_results_dated_by_a_clock_in_the_future_are_not_made_again(finished: Any) -> None:
+    """Copied from a machine whose clock is wrong: all of them, in their order."""
+    every = [path for name in ("results", "reports") for path in (finished.root / name).rglob("*")]
+    for path in every:
+        shift(path, days=3)
+    assert not finished.planned(*SMOKE)
+    for path in every:
+        shift(path, days=-3)
+
+
+def test_a_clock_that_jumped_back_makes_no_table_again_and_touch_settles_models(
+    finished: Any,
+) -> None:
+    """Snakemake compares files by content; of a folder, such as a model, it knows only the date."""
+    root = finished.root / "results/smoke"
+    made_later = [*root.glob("seed0/select/*/*"), *(root / "seed0/grpo").rglob("*")]
+    for path in made_later:
+        shift(path, days=-1)
+    planned = set(finished.planned(*SMOKE))
+    assert "grpo" in planned and not {"prepare", "rollout", "select", "rft"} & planned
+    finished.snakemake("--cores", "1", "--touch", *SMOKE)
+    assert not finished.planned(*SMOKE)
+
+
+def shift(path: Path, days: float) -> None:
+    """Date a file as a clock would that is off."""
+    at = path.stat().st_mtime + 86_400 * days
+    os.utime(path, (at, at))
 
 
 def test_a_lost_output_is_remade(finished: Any) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
-import os
+import json
+import random
 import shlex
-import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from clones import Clone, clone_to, hashes
+from kill_anywhere import Hunt, Moment
 
 from spct import tracking
 
 SMOKE = ("--config", "experiments=[smoke]")
 SEED = Path("results/smoke/seed0")
+SECRET = "sk-never-to-be-written"
+SECRETS = ("HF_TOKEN", "OPENAI_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
 COLUMNS = (
     "run,seed,policy,size,benchmark,subset,method,k,k_meta,metric,accuracy,low,high,low_seeds,"
     "high_seeds,items,tokens,flops,invalid_rate,tie_rate,rerun_sd,mc_se,note"
@@ -25,9 +26,12 @@ COLUMNS = (
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which ``smoke`` ran to its end."""
+    """A clone in which ``smoke`` ran to its end, with secrets in the environment."""
     clone = clone_to(tmp_path_factory.mktemp("undisturbed"), weights=True)
-    clone.complete(*SMOKE)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SECRETS:
+            patch.setenv(name, SECRET)
+        clone.complete(*SMOKE)
     return clone
 
 
@@ -47,8 +51,27 @@ def test_the_run_leaves_figure_report_and_curves(undisturbed: Clone) -> None:
     assert all(
         0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) for row in rows
     )
-    for name in ("report.html", "scaling.svg", "scaling.png", "health/health-grpo-toy_s.html"):
+    for name in (
+        "report.html", "scaling.svg", "scaling.png", "health/health-grpo-toy_s.html",
+        "training_vs_inference.svg", "compute.csv", "signals.csv",
+    ):  # fmt: skip
         assert (root / "reports/smoke" / name).stat().st_size > 1000
+
+
+def test_compute_is_told_of_every_trained_judge(undisturbed: Clone) -> None:
+    """Logs, banks and recipes of the real stages hold what training compute follows from."""
+    with (undisturbed.root / "reports/smoke/compute.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    votes = {
+        (row["policy"], row["size"], row["method"]): row
+        for row in rows
+        if row["method"] in ("voting", "meta_voting")
+    }
+    spent = {key: float(row["train_flops"]) for key, row in votes.items()}
+    base, rft, grpo = (spent[name, "toy_s", "voting"] for name in ("base", "rft", "grpo"))
+    assert 0 == base < rft < grpo < spent["grpo", "toy_s", "meta_voting"]
+    assert all(float(row["seconds"]) > 0 for row in votes.values())
+    assert all(float(row["pretrain_flops"]) > 1e11 for row in votes.values())
 
 
 def test_mlflow_holds_the_run_and_its_curves(undisturbed: Clone) -> None:
@@ -59,8 +82,8 @@ def test_mlflow_holds_the_run_and_its_curves(undisturbed: Clone) -> None:
     runs = client.search_runs([experiment.experiment_id], max_results=200)
     keys = [run.data.tags["spct.key"] for run in runs]
     assert len(keys) == len(set(keys)) > 5
-    curve = next(r for r in runs if "voting" in r.data.tags["mlflow.runName"])
-    name = next(name for name in curve.data.metrics if name.startswith("accuracy/"))
+    curve = next(r for r in runs if r.data.tags["mlflow.runName"].startswith("smoke: GRPO"))
+    name = next(name for name in curve.data.metrics if name.endswith("/voting"))
     steps = sorted(m.step for m in client.get_metric_history(curve.info.run_id, name))
     assert steps == [1, 2, 4]
 
@@ -75,8 +98,36 @@ def test_one_knob_reruns_exactly_its_dependents(undisturbed: Clone) -> None:
     assert planned["grpo"] == 1 and not untouched & set(planned)
 
 
-def test_every_artefact_verifies(undisturbed: Clone) -> None:
-    undisturbed.run("spct", "verify", "results/smoke")
+def test_no_secret_of_the_environment_is_in_any_file(undisturbed: Clone) -> None:
+    """Results, reports, logs, Snakemake's own and MLflow's."""
+    seen = [path for path in undisturbed.root.rglob("*") if path.is_file()]
+    assert {"mlflow.db", "curves.csv", "grpo.yaml", "curves.csv.made.json"} <= {
+        p.name for p in seen
+    }
+    assert not [path for path in seen if SECRET.encode() in path.read_bytes()]
+
+
+def test_every_number_verifies_elsewhere(undisturbed: Clone, tmp_path: Path) -> None:
+    file = tmp_path / "smoke.tar"
+    undisturbed.run("spct", "archive", "smoke", str(file))
+    undisturbed.run("spct", "unpack", str(file), str(tmp_path / "there"))
+    text = undisturbed.run("spct", "verify", str(tmp_path / "there/results/smoke"))
+    assert "0 stale; 0 broken; 1 runs' numbers derived again" in text
+
+
+def test_every_stage_tells_how_it_was_made_and_stands(undisturbed: Clone) -> None:
+    """A touched input of the same content reruns nothing, and is told."""
+    items = undisturbed.root / SEED / "data/train.parquet"
+    for path in (items, items.with_name("bench.parquet")):
+        told = json.loads(path.with_name(f"{path.name}.made.json").read_text())
+        assert told["stage"] == "prepare" and told["ledger"]["in"] > 0
+    model = json.loads((undisturbed.root / SEED / "grpo/toy_s/made.json").read_text())
+    assert model["inputs"].keys() == {"items", "init"} and model["tier"] == "cpu"
+    items.touch()
+    text = undisturbed.run("spct", "explain", "smoke", "grpo")
+    assert "grpo/toy_s: stands" in text
+    assert f"{items.relative_to(undisturbed.root)} is newer, its content the same" in text
+    assert not undisturbed.planned(*SMOKE)
 
 
 def test_banks_are_whole_and_a_point_of_a_curve_is_traced_to_them(undisturbed: Clone) -> None:
@@ -123,58 +174,28 @@ def test_only_a_broken_shard_is_sampled_again(undisturbed: Clone) -> None:
 
 # ---- killed on the way -------------------------------------------------------------------------
 
-
-def stage_process(root: Path, stage: str) -> int | None:
-    """The process of a stage that runs in this clone."""
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().decode().split("\0")
-            here = Path(os.readlink(entry / "cwd")) == root
-        except (OSError, UnicodeDecodeError):
-            continue
-        if here and stage in words and any(word.endswith("/spct") for word in words):
-            return int(entry.name)
-    return None
-
-
-def run_and_kill(clone: Clone, stage: str, ready: Callable[[], bool]) -> None:
-    """Start the workflow and SIGKILL the stage's process once ``ready``; Snakemake reports it."""
-    process = clone.start("snakemake", "--cores", "2", *SMOKE)
-    killed = False
-    while process.poll() is None and not killed:
-        pid = stage_process(clone.root, stage)
-        if pid is not None and ready():
-            os.kill(pid, signal.SIGKILL)
-            killed = True
-        time.sleep(0.01)
-    text, _ = process.communicate()
-    assert killed, f"{stage} was never caught\n{text}"
-    assert process.returncode != 0, text
-
-
-def kill_snakemake_during(clone: Clone, stage: str) -> None:
-    """Start the workflow and SIGKILL Snakemake itself while a stage runs."""
-    process = clone.start("snakemake", "--cores", "2", *SMOKE)
-    while process.poll() is None and stage_process(clone.root, stage) is None:
-        time.sleep(0.01)
-    assert process.poll() is None, f"{stage} was never caught"
-    process.kill()
-    process.wait()
+DRAW = random.Random(8)
+KILLS = {
+    f"rollout {SEED}/rollout/toy_s/0.parquet": Moment(kept=1),
+    f"judge {SEED}/judge/base-toy_m/0.parquet": Moment(DRAW.uniform(0, 5), writing=True),
+    f"rft {SEED}/rft/toy_s": Moment(DRAW.uniform(0.3, 3)),
+    f"grpo {SEED}/grpo/toy_s": Moment(kept=1),
+    f"metarm {SEED}/metarm/toy_s": Moment(whole=True),
+    "curves results/smoke/curves.csv": Moment(DRAW.uniform(0.3, 1)),
+    "track results/smoke/tracked.json": Moment(DRAW.uniform(0.3, 1)),
+}
 
 
 @pytest.fixture(scope="module")
 def disturbed(undisturbed: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which a sampler, GRPO and then Snakemake itself were killed before the end."""
-    clone = clone_to(tmp_path_factory.mktemp("disturbed"), weights=True)
-    part = clone.root / SEED / "rollout/toy_s/0.parquet.parts/0.parquet"
-    run_and_kill(clone, "rollout", part.exists)
-    assert not (clone.root / SEED / "rollout/toy_s/0.parquet").exists()
-    states = clone.root / SEED / "grpo/toy_s.state"
-    run_and_kill(clone, "grpo", lambda: any(states.glob("state-*.pt")))
-    assert not (clone.root / SEED / "grpo/toy_s").exists() and any(states.glob("state-*.pt"))
-    kill_snakemake_during(clone, "metarm")
-    clone.run("spct", "resume", "--cores", "2", *SMOKE)
-    return clone
+    """A clone in which stages and Snakemake were killed; test_kill_anywhere.py kills more."""
+    folder = tmp_path_factory.mktemp("disturbed")
+    due = {job: [moment] for job, moment in KILLS.items()}
+    hunt = Hunt(clone_to(folder / "clone", weights=True), folder / "log", due)
+    hunt.complete("--cores", "2", "--retries", "1", *SMOKE)
+    assert {kill.job for kill in hunt.kills} == set(KILLS), hunt.report()
+    assert hunt.starts["spct resume"] == 1, hunt.report()
+    return hunt.clone
 
 
 def test_a_killed_run_ends_with_the_hashes_of_an_undisturbed_one(

@@ -45,20 +45,22 @@ def test_a_rule_calls_its_own_stage(stage: str) -> None:
 
 def test_stages_get_their_gpus_and_training_a_process_on_each(clone: Clone, tmp_path: Path) -> None:
     """The shell commands that Snakemake shows, run with stubs for the two programs."""
-    given = {"rft": 0, "grpo": 2, "metarm": 1, "judge": 1, "score": 0}
-    words = [f"{stage}:gpu={count}" for stage, count in given.items()]
+    given = {"rft": 0, "grpo": 2, "metarm": 16, "judge": 1, "score": 0}
+    words = [f"{stage}:gpu={count}" for stage, count in given.items()] + ["metarm:nodes=2"]
     shown = clone.snakemake("--dry-run", "--printshellcmds", "--set-resources", *words)
-    for name in ("spct", "torchrun"):
+    for name in ("spct", "torchrun", "srun"):
         stub = tmp_path / name
         stub.write_text(f'#!/bin/sh\necho "on <$CUDA_VISIBLE_DEVICES>" {name} "$@"\n')
         stub.chmod(0o755)
     path = os.pathsep.join([str(tmp_path), os.path.dirname(sys.executable), os.environ["PATH"]])
     around = {k: v for k, v in os.environ.items() if k not in (devices.VISIBLE, "SLURM_JOB_ID")}
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "n[4-5]"}
     started = {}
     for command in re.findall(r"^Shell command: (\$\(test .*) > \S+ 2>&1", shown, re.MULTILINE):
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
-            env={**around, "SPCT_GPUS": "3,5,7", "TMPDIR": str(tmp_path), "PATH": path},
+            env={**around, "SPCT_GPUS": "3,5,7", "TMPDIR": str(tmp_path), "PATH": path}
+            | (slurm if " metarm " in command else {}),
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         launcher, stage, rest = re.split(rf" ({'|'.join(STAGES)}) ", done.stdout, maxsplit=1)
@@ -69,7 +71,9 @@ def test_stages_get_their_gpus_and_training_a_process_on_each(clone: Clone, tmp_
         "rft": "on <> spct",
         "grpo": "on <3,5> torchrun --standalone --nproc-per-node 2 -m spct",
         "rollout_policy": "on <> spct",
-        "metarm": "on <3> spct",
+        "metarm": "on <> srun --overlap --nodes 2 --ntasks 2 --ntasks-per-node 1"
+        " --gpus-per-node 8 --kill-on-bad-exit=1 torchrun --nnodes 2 --nproc-per-node 8 --rdzv-id 7"
+        " --rdzv-backend c10d --rdzv-endpoint n4:20007 -m spct",
         "judge": "on <3> spct",
         "score": "on <> spct",
     }

@@ -34,7 +34,7 @@ wildcard_constraints:
     seed=r"\d+",
     size=r"[\w.-]+",
     policy="base|rft|grpo",
-    baseline="btrm|pairrm|rm",
+    baseline="btrm|pairrm|cloud|rm",
     shard=r"\d+",
 
 
@@ -52,7 +52,7 @@ def made(stage, file="", policy=""):
 
 def bank(stage):
     """Input: all shards that `stage` made for this run, seed and size."""
-    return lambda w: RUNS.bank(w.run, w.seed, Node(stage, w.size))
+    return lambda w: RUNS.bank(w.run, w.seed, Node(stage, w.size, w.get("policy", "")))
 
 
 def base_model(w):
@@ -75,9 +75,10 @@ shell.prefix("set -euo pipefail; trap : TERM; ")
 
 # A job with GPUs has them to itself (src/spct/devices.py).
 OWN = "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu}) "
-# `spct` for a stage that can use GPUs, and for one that trains: a process on each of them.
+# `spct` for a stage that can use GPUs, and for one that trains: a process on each of them, on one
+# machine or several (src/spct/launch.py).
 SPCT = OWN + "spct"
 TRAIN = (
-    OWN + "$(test {resources.gpu} -gt 1"
-    " && echo torchrun --standalone --nproc-per-node {resources.gpu} -m) spct"
+    "$(test {resources.gpu} -gt 0"
+    " && echo python -m spct.launch {resources.nodes} {resources.gpu}) spct"
 )

@@ -15,6 +15,7 @@ rule grpo:
         mem_mb=4000,
         runtime=480,
         gpu=0,
+        nodes=1,
     params:
         init=many("init"),
     shell:

@@ -2,7 +2,7 @@
 rule judge:
     input:
         cfg="results/{run}/config/{size}/judge.yaml",
-        bench=made("prepare", "bench.parquet"),
+        bench=lambda w: RUNS.bench(w.run, w.seed),
         init=lambda w: RUNS.init(w.run, w.seed, w.policy, w.size),
         base=base_model,
         template=own_template,

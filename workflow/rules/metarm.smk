@@ -15,6 +15,7 @@ rule metarm:
         mem_mb=4000,
         runtime=240,
         gpu=0,
+        nodes=1,
     params:
         banks=many("banks"),
     shell:

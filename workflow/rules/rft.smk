@@ -16,6 +16,7 @@ rule rft:
         mem_mb=4000,
         runtime=240,
         gpu=0,
+        nodes=1,
     shell:
         TRAIN
         + " rft --config {input.cfg} seed={wildcards.seed} io.items={input.train}"

@@ -12,7 +12,8 @@ from spct import artifact, models, origin
 from spct.artifact import BrokenArtifact
 
 Manifest = dict[str, Any]
-BEHIND = ("judge", "score", "baseline", "baseline_score")  # the stages that make a table's inputs
+# The stages that make a table's inputs.
+BEHIND = ("judge", "score", "baseline", "baseline_score", "token_prob")
 
 
 @dataclass(frozen=True)
