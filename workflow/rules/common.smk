@@ -24,7 +24,7 @@ if set(config) - {"experiments", "hydra"}:
     )
 
 try:
-    RUNS = Runs(config.get("experiments", "tiny"), config.get("hydra", ""))
+    RUNS = Runs(config.get("experiments") or "tiny", config.get("hydra") or "")
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
 
