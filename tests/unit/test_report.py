@@ -58,6 +58,8 @@ def test_the_page_holds_what_a_reader_needs(built: Path) -> None:
         "Samples without scores leave a vote",
         "± 3.0",
         "2.8",
+        "<th>readable samples</th>",
+        "<tr><td>GRPO</td><td>99.0</td>",
         "toy_pairs hard",
         "+66.6",
         "95 % sure",
