@@ -20,7 +20,7 @@ def stubs(tmp_path: Path) -> Clone:
     return stubbed(tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone with stubs for stages, in which ``smoke`` is complete; who changes it mends it."""
     made = stubbed(tmp_path_factory.mktemp("finished"))
