@@ -127,7 +127,13 @@ def test_two_nodes_train_as_one_process_and_keep_their_step_when_asked_to_end(
 ) -> None:
     """Two real torchruns that meet by the loopback; SIGTERM to every process, as Slurm sends it."""
     world = World(tmp_path, talker_folder, make_items("pair", 4) + make_items("single", 4))
-    steps = ("grpo.steps=8", "grpo.checkpoint_every=100", "grpo.keep=best", "grpo.eval_every=4")
+    steps = (
+        "grpo.steps=8",
+        "grpo.checkpoint_every=100",
+        "grpo.keep=best",
+        "grpo.eval_every=4",
+        "grpo.eval_items=4",
+    )
     one = world("one", *steps)
     (tmp_path / "srun").write_text(SRUN)
     (tmp_path / "srun").chmod(0o755)
