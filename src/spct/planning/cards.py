@@ -27,9 +27,15 @@ class Card:
 
 
 CARDS = {
-    "a100": Card("A100 80 GB", 312e12, 80, "NVIDIA's data sheet, bfloat16, dense"),
-    "h100": Card("H100 SXM", 989e12, 80, "NVIDIA's data sheet, bfloat16, dense"),
-    "h200": Card("H200 SXM", 989e12, 141, "NVIDIA's data sheet, bfloat16, dense"),
+    "a100": Card(
+        "A100 80 GB", 312e12, 80, "NVIDIA's data sheet, not looked up here; bfloat16, dense"
+    ),
+    "h100": Card(
+        "H100 SXM", 989e12, 80, "NVIDIA's data sheet, not looked up here; bfloat16, dense"
+    ),
+    "h200": Card(
+        "H200 SXM", 989e12, 141, "NVIDIA's data sheet, not looked up here; bfloat16, dense"
+    ),
     "cpu": Card("one CPU core", 93e9, 8, "matrix products measured in a run of tiny, float32"),
 }
 
