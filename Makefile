@@ -42,8 +42,9 @@ setup: $(STAMP) ## install into .venv
 demo: $(STAMP) ## run the default experiment and say where to look
 	snakemake --cores $(CORES)
 
+# A file's tests stay in one process: they share what is costly to make.
 test: $(STAMP) ## run the tests
-	python -m pytest
+	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # Starts one of Debian's packages, where there is none, and takes it away again: needs root.
 test-slurm: $(STAMP) ## run the workflow on a real Slurm of one node

@@ -39,12 +39,14 @@ include: "workflow/rules/health.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/track.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/track_set.smk"
 
 
 localrules:
     all,
     freeze,
     track,
+    track_set,
 
 
 rule all:
@@ -54,6 +56,7 @@ rule all:
         expand("reports/{run}/report.html", run=RUNS.targets),
         expand("results/{run}/tracked.json", run=RUNS.targets),
         expand("reports/{set}/index.html", set=RUNS.sets),
+        expand("results/{set}/tracked.json", set=RUNS.sets),
 
 
 onstart:
@@ -61,11 +64,9 @@ onstart:
 
 
 onsuccess:
-    for run in RUNS.targets:
-        for line in closing.after(run):
+    for name in [*RUNS.targets, *RUNS.sets]:
+        for line in closing.after(name):
             print(line)
-    for name in RUNS.sets:
-        print(f"tables and claims: reports/{name}/index.html")
 
 
 onerror:

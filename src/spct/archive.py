@@ -24,12 +24,16 @@ _LEFT_OUT = (".state", ".parts", ".part")
 
 
 def contents(run: str, root: Path = Path()) -> list[Path]:
-    """The files of a run and of the work it shares, relative to ``root``, sorted.
+    """The files of a run, and of the work it shares, or of a set's runs; below ``root``, sorted.
 
     Raises :class:`~spct.config.ConfigError` for a run that is not there or whose ``run.yaml`` is
     missing, :class:`spct.artifact.BrokenArtifact` naming work of a finished run that is.
     """
     folder = root / "results" / run
+    if members := origin.runs_of(folder):
+        own = (*_files(folder), *_files(root / "reports" / run))
+        parts = (contents(member.name, root) for member in members)
+        return sorted({path.relative_to(root) for path in own}.union(*parts))
     if not origin.recorded(folder):
         raise ConfigError(
             f"archive: {folder} is no run; results/RUN/config/run.yaml names its work"

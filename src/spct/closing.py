@@ -22,6 +22,7 @@ from spct.tracking import (
 # What Snakemake's log says of a failed job: alone (with its shell command), or in a group of jobs.
 ALONE = re.compile(r"^Error in rule (\w+):\n((?: {4}.*\n)*)", re.MULTILINE)
 GROUPED = re.compile(r"^ {8}rule (\w+):\n((?: {12}.*\n)+)", re.MULTILINE)
+INDEX = "index.html"  # the page of a set of runs
 ENDING = 10  # lines of a stage's log
 
 
@@ -30,11 +31,16 @@ def closing_line(figure: Path, page: Path, uri: str = "") -> str:
 
     ``uri`` is the tracker that was used, by default the one that would be.
     """
+    return f"figure: {figure}   report: {page}   MLflow: {_place(uri)}"
+
+
+def _place(uri: str) -> str:
+    """A server's address, or the command that shows a local store."""
     uri = without_password(uri or tracking_uri())
     where = uri if uri.startswith("http") else f"{_program()} ui"
     if not uri.startswith("http") and uri != DEFAULT_URI:
         where += f" --backend-store-uri {uri}"
-    return f"figure: {figure}   report: {page}   MLflow: {where}"
+    return where
 
 
 def _program() -> str:
@@ -87,7 +93,10 @@ def read_marker(run: str, results: Path = Path("results")) -> dict[str, Any]:
 def lines(told: Mapping[str, Any], reports: Path = Path("reports")) -> list[str]:
     """The closing line and, if the tracker was not reached, the reason and how to catch up."""
     uri, folder = told.get("uri", ""), reports / told["run"]
-    shown = [closing_line(folder / "scaling.png", folder / "report.html", uri)]
+    if (page := folder / INDEX).is_file():
+        shown = [f"tables and claims: {page}   MLflow: {_place(uri)}"]
+    else:
+        shown = [closing_line(folder / "scaling.png", folder / "report.html", uri)]
     if not told.get("synced"):
         shown.append(f"MLflow was not reached ({told.get('reason')}); later: {_command(told, uri)}")
     return shown

@@ -1,9 +1,9 @@
-"""``python -m spct.launch NODES GPUS spct STAGE …``: how a stage that trains gets its processes.
+"""``python -m spct.launch NODES GPUS EACH spct STAGE …``: the processes of a stage that trains.
 
-A process a GPU: one as it is, several of one machine by ``torchrun``, those of several machines by
-an ``srun`` that starts a ``torchrun`` on each, which meet where Slurm's variables say. ``GPUS`` are
-those of all machines together. Whoever launches lets SIGTERM pass: the scheduler sends it to all
-processes of a job, and each worker ends by itself once its step is kept.
+A process for every ``EACH`` GPUs: one as it is, several of one machine by ``torchrun``, those of
+several machines by an ``srun`` that starts a ``torchrun`` on each, which meet where Slurm's
+variables say. ``GPUS`` are those of all machines together. Whoever launches lets SIGTERM pass: the
+scheduler sends it to all processes of a job, and each worker ends by itself once its step is kept.
 """
 
 from __future__ import annotations
@@ -22,28 +22,37 @@ KEEP_TERM = ("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGINT,SIGHUP,SIGQUIT")
 PORTS = range(20_000, 30_000)  # below those that systems hand out themselves
 
 
-def words(nodes: int, gpus: int, command: Sequence[str], env: Mapping[str, str]) -> list[str]:
+def words(
+    nodes: int, gpus: int, command: Sequence[str], env: Mapping[str, str], each: int = 1
+) -> list[str]:
     """The command that starts ``command`` (``spct …``) on ``gpus`` GPUs of ``nodes`` machines.
 
-    Raises ``ConfigError`` where the GPUs cannot be shared out evenly, or several machines are asked
-    for and Slurm, which could give them, has not.
+    A process gets ``each`` GPUs of its machine. Raises ``ConfigError`` where the GPUs cannot be
+    shared out evenly, or several machines are asked for and Slurm, which could give them, has not.
     """
-    if nodes == 1:
-        launcher = ["torchrun", "--standalone", "--nproc-per-node", str(gpus), "-m"]
-        return [*(launcher if gpus > 1 else []), *command]
     if gpus % nodes:
         raise ConfigError(f"{gpus} GPUs on {nodes} nodes: gpu is that of all nodes together")
+    here = gpus // nodes
+    if here % each:
+        raise ConfigError(
+            f"{here} GPUs a node, and a process needs {each} (grpo.colocate=false: one to train, "
+            f"one to sample); let gpu be a multiple of {each * nodes}"
+        )
+    processes = here // each
+    if nodes == 1:
+        launcher = ["torchrun", "--standalone", "--nproc-per-node", str(processes), "-m"]
+        return [*(launcher if processes > 1 else []), *command]
     given = int(env.get("SLURM_JOB_NUM_NODES", env.get("SLURM_NNODES", "0")))
     if given < nodes:
         raise ConfigError(
             f"{nodes} nodes are asked for, Slurm has given {given}; several need --profile slurm"
         )
-    job, each = env["SLURM_JOB_ID"], gpus // nodes
+    job = env["SLURM_JOB_ID"]
     place = f"{first_host(env['SLURM_JOB_NODELIST'])}:{PORTS[int(job) % len(PORTS)]}"
     return [
         *("srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes)),
-        *("--ntasks-per-node", "1", "--gpus-per-node", str(each), "--kill-on-bad-exit=1"),
-        *("torchrun", "--nnodes", str(nodes), "--nproc-per-node", str(each), "--rdzv-id", job),
+        *("--ntasks-per-node", "1", "--gpus-per-node", str(here), "--kill-on-bad-exit=1"),
+        *("torchrun", "--nnodes", str(nodes), "--nproc-per-node", str(processes), "--rdzv-id", job),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", place, "-m", *command),
     ]
 
@@ -58,13 +67,14 @@ def first_host(nodelist: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Become the launcher, on GPUs that no other job has."""
-    if len(arguments) < 3 or not (arguments[0].isdigit() and arguments[1].isdigit()):
-        print("usage: python -m spct.launch NODES GPUS spct STAGE …", file=sys.stderr)
+    if len(arguments) < 4 or not all(word.isdigit() for word in arguments[:3]):
+        print("usage: python -m spct.launch NODES GPUS EACH spct STAGE …", file=sys.stderr)
         return 2
-    nodes, gpus, *command = arguments
+    nodes, gpus, each = map(int, arguments[:3])
+    command = arguments[3:]
     try:
-        started = words(int(nodes), int(gpus), command, os.environ)
-        devices.take(int(gpus))
+        started = words(nodes, gpus, command, os.environ, each)
+        devices.take(gpus)
     except ConfigError as error:
         print(f"spct: {error}", file=sys.stderr)
         return 2

@@ -27,13 +27,16 @@ _SMALL = ("ledger.json", "metrics.jsonl", "eval.json", "alarms.jsonl")
 def collect(run: str, results: Path, reports: Path) -> tuple[Mirror, list[Mirror]]:
     """The parent and the other mirrors of a run, from ``results/<run>`` and ``reports/<run>``.
 
-    Work that lies in a base run's folder is mirrored under every run that shares it. Raises
+    Work that lies in a base run's folder is mirrored under every run that shares it. A set of runs
+    has a parent alone, with its tables, figures and the number of each claim. Raises
     :class:`spct.artifact.BrokenArtifact` if the run has no folder or broken files.
     """
     folder = results / run
     if not folder.is_dir():
         raise artifact.BrokenArtifact(f"{folder} is missing; run the experiment first")
     parent = _parent(run, folder, reports / run)
+    if origin.runs_of(folder):
+        return parent, []
     return parent, [*_stages(run, folder), *curves(run, folder, parent.params)]
 
 
@@ -55,7 +58,7 @@ def configured(folder: Path) -> tuple[str, str]:
 def _parent(run: str, folder: Path, reports: Path) -> Mirror:
     tables = sorted(folder.glob("*.csv"))
     found = [*reports.glob("*"), *reports.glob("health/*")]
-    pages = sorted(path for path in found if path.suffix in (".svg", ".png", ".html"))
+    pages = sorted(path for path in found if path.suffix in (".svg", ".png", ".html", ".csv"))
     shown = [path for path in [*tables, *pages] if path.is_file()]
     slices = origin.slices(folder)
     hashes = {name: file_hash(path)[:16] for name, path in slices.items()}
@@ -66,7 +69,7 @@ def _parent(run: str, folder: Path, reports: Path) -> Mirror:
         content=digest([config, *(f"{path.name}={file_hash(path)}" for path in shown)]),
         time_ms=max((time_ms(path) for path in shown), default=time_ms(folder)),
         tags={
-            **{"spct.stage": "run", "spct.config": config},
+            **{"spct.stage": "set" if origin.runs_of(folder) else "run", "spct.config": config},
             **{f"spct.slice.{name}": value for name, value in hashes.items()},
         },
         params=_params(slices),

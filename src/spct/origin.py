@@ -1,7 +1,8 @@
 """Where a finished run came from, as ``results/<run>/config/run.yaml`` tells.
 
 A run shares equal work with its bases, so its stages and their frozen slices lie in several runs'
-folders. The workflow writes down which; whoever shows, checks or copies a run looks here.
+folders. The workflow writes down which; whoever shows, checks or copies a run looks here. Of a set
+of runs ``results/<set>/config/set.yaml`` names the runs.
 """
 
 from __future__ import annotations
@@ -61,6 +62,24 @@ def recorded(folder: Path) -> bool:
     return path.is_file() and "\nwork:" in path.read_text(encoding="utf-8")
 
 
+def runs_of(folder: Path) -> list[Path]:
+    """The folders of the runs that a set's ``results/<set>`` names; none if it is no set's.
+
+    Raises :class:`spct.artifact.BrokenArtifact` if its set.yaml is broken or of older code.
+    """
+    path = folder / "config/set.yaml"
+    if not path.is_file():
+        return []
+    try:
+        members = yaml.safe_load(path.read_text(encoding="utf-8"))["members"]
+        runs = dict.fromkeys(member["run"] for member in members)
+    except (KeyError, TypeError, yaml.YAMLError) as error:
+        raise BrokenArtifact(
+            f"{path} is broken or of older code; run Snakemake for this set again"
+        ) from error
+    return [folder.parent / run for run in runs]
+
+
 def read(folder: Path) -> Origin:
     """The origin of the run in ``results/<run>``.
 
@@ -82,8 +101,10 @@ def read(folder: Path) -> Origin:
 
 
 def slices(folder: Path) -> dict[str, Path]:
-    """The frozen slices behind a run, its bases' included, by name with the suffix."""
+    """The frozen slices behind a run, its bases' included, or a set's own; by name with suffix."""
     found = {path.name: path for path in sorted((folder / "config").glob("*.yaml"))}
+    if runs_of(folder):
+        return found
     origin = read(folder)
     for piece in origin.work:
         found[f"{piece.slice}.yaml"] = origin.slice_file(piece)

@@ -46,12 +46,12 @@ class Derivation:
 
 
 def derivations(folder: Path) -> Iterator[Derivation]:
-    """What made the tables in ``results/<run>`` and then the pages in ``reports/<run>``.
+    """What made the tables in ``results/<run>``, then what is in ``reports/<run>``; a set's too.
 
     Raises :class:`spct.artifact.BrokenArtifact` for a table whose making was not recorded.
     """
     seen = set()
-    pages = root_of(folder) / "reports" / folder.name
+    pages = pages_of(folder)
     for path in (*sorted(folder.glob("*.csv")), *([pages] if pages.is_dir() else [])):
         told = provenance.read(path)
         if told is None:
@@ -69,6 +69,11 @@ def derivations(folder: Path) -> Iterator[Derivation]:
 def root_of(folder: Path) -> Path:
     """The folder in which the workflow ran, given ``results/<run>`` below it."""
     return folder.absolute().parents[1]
+
+
+def pages_of(folder: Path) -> Path:
+    """``reports/<run>``, given ``results/<run>``."""
+    return root_of(folder) / "reports" / folder.name
 
 
 def place_of(root: Path, path: str) -> Path:
@@ -136,11 +141,12 @@ def _again(made: Derivation, root: Path, aside: Path) -> dict[str, Path]:
 
 
 def differences(stored: Path, fresh: Path) -> Iterator[str]:
-    """Differing cells of a table, or lines of the HTML pages in a folder; at most a few of each."""
+    """Differing cells of a table or lines of a page; of a folder, of all in it. A few of each."""
     if stored.is_dir():
-        for page in sorted(fresh.rglob(PAGE)):
-            old = stored / page.relative_to(fresh)
-            yield from _lines(old, page)
+        for path in sorted((*fresh.rglob(PAGE), *fresh.rglob("*.csv"))):
+            yield from differences(stored / path.relative_to(fresh), path)
+    elif not stored.is_file():
+        yield f"{stored} is missing"
     elif stored.suffix == ".html":
         yield from _lines(stored, fresh)
     elif stored.suffix == ".csv" and artifact.file_hash(stored) != artifact.file_hash(fresh):
@@ -181,9 +187,6 @@ def _equal(one: str, other: str) -> bool:
 
 
 def _lines(stored: Path, fresh: Path) -> Iterator[str]:
-    if not stored.is_file():
-        yield f"{stored} is missing"
-        return
     old, new = (
         _OF_THAT_DAY.sub("", path.read_text(encoding="utf-8")).splitlines()
         for path in (stored, fresh)

@@ -213,6 +213,7 @@ class GrpoConfig:
     log_samples_every: int
     allow_empty: bool  # go on although every group was dead
     rollout_lag: int = 0  # updates that rollouts may be behind: 0, or 1 to overlap with the update
+    colocate: bool = True  # sample where the policy trains, else on GPUs and in processes apart
 
 
 @dataclass

@@ -35,9 +35,15 @@ def artefacts(folder: Path) -> Iterator[Path]:
 def of_run(folder: Path) -> Iterator[Path]:
     """Artefacts below a folder and, if it is a run's, of the work it shares with other runs.
 
-    Work that a finished run lacks is listed too, so that it is found missing.
+    Of a set those of all its runs, and its tables. Work that a finished run lacks is listed too, so
+    that it is found missing.
     """
     yield from artefacts(folder)
+    if runs := origin.runs_of(folder):
+        pages = rederive.pages_of(folder)
+        yield from artefacts(pages) if pages.is_dir() else ()
+        for run in runs:
+            yield from of_run(run) if run.is_dir() else [run]
     if not origin.recorded(folder):
         return
     finished = (folder / "curves.csv").is_file()
@@ -117,10 +123,17 @@ def folder_of(name: str) -> Path:
     raise ConfigError(f"verify: {name} is no folder, and no run below results/")
 
 
+def _finished(folder: Path) -> bool:
+    """Whether a run's curves, or a set's tables, are there."""
+    if origin.runs_of(folder):
+        return rederive.pages_of(folder).is_dir()
+    return origin.recorded(folder) and (folder / "curves.csv").is_file()
+
+
 def verify_cli(words: list[str]) -> int:
     """Print what is broken or stale; 1 if anything is broken, else 0 (stale is only reported).
 
-    A finished run's numbers are derived again unless ``--quick`` is among the words.
+    The numbers of a finished run or set are derived again unless ``--quick`` is among the words.
     """
     quick = "--quick" in words
     named = [word for word in words if word != "--quick"]
@@ -129,8 +142,8 @@ def verify_cli(words: list[str]) -> int:
     folders, tally = [folder_of(name) for name in named], Tally()
     for path in dict.fromkeys(path for folder in folders for path in of_run(folder)):
         tally.artefact(path)
-    runs = [one for one in folders if origin.recorded(one) and (one / "curves.csv").is_file()]
-    for folder in [] if quick or tally.broken else dict.fromkeys(runs):
+    finished = [one for one in folders if _finished(one)]
+    for folder in [] if quick or tally.broken else dict.fromkeys(finished):
         tally.numbers(folder)
     again = f"; {tally.derived} runs' numbers derived again" if tally.derived else ""
     print(f"{tally.whole} whole, of them {tally.stale} stale; {tally.broken} broken{again}")

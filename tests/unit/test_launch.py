@@ -45,6 +45,17 @@ def test_a_torchrun_on_each_of_two_nodes_that_meet_on_the_first() -> None:
     ]  # fmt: skip
 
 
+def test_a_process_for_two_gpus() -> None:
+    """One trains, one samples."""
+    assert launch.words(1, 2, STAGE, {}, 2) == list(STAGE)
+    assert launch.words(1, 8, STAGE, TWO, 2)[3] == "4"
+    started = launch.words(2, 16, STAGE, TWO, 2)
+    assert started[started.index("--gpus-per-node") + 1] == "8"
+    assert started[started.index("--nproc-per-node") + 1] == "4"
+    with pytest.raises(ConfigError, match=r"3 GPUs a node.*let gpu be a multiple of 4"):
+        launch.words(2, 6, STAGE, TWO, 2)
+
+
 @pytest.mark.parametrize(
     ("nodes", "gpus", "env", "message"),
     [
@@ -102,10 +113,10 @@ def test_the_launcher_lets_the_signal_pass_and_the_stage_takes_it(tmp_path: Path
     stub.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SPCT_GPUS": "0,1"}
     env = {k: v for k, v in env.items() if not k.startswith("SLURM_")} | {"TMPDIR": str(tmp_path)}
-    words = [sys.executable, "-m", "spct.launch", "1", "2", *STAGE]
+    words = [sys.executable, "-m", "spct.launch", "1", "2", "1", *STAGE]
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["SIG_IGN", "SIG_DFL", "SIGINT,SIGHUP,SIGQUIT"]
-    done = subprocess.run([*words[:4], "3", *STAGE], env=env, capture_output=True, text=True)
+    done = subprocess.run([*words[:4], "3", "1", *STAGE], env=env, capture_output=True, text=True)
     assert done.returncode == 2 and "3 GPUs are asked for, this machine shows 2" in done.stderr
 
 
@@ -149,7 +160,7 @@ def test_two_nodes_train_as_one_process_and_keep_their_step_when_asked_to_end(
 
     def begin() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "spct.launch", "2", "2", "spct", "grpo", *words],
+            [sys.executable, "-m", "spct.launch", "2", "2", "1", "spct", "grpo", *words],
             env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 

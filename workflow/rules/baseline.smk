@@ -15,6 +15,6 @@ rule baseline:
         gpu=0,
         nodes=1,
     shell:
-        TRAIN
+        trains()
         + " baseline --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
         " io.name={wildcards.baseline} io.out={output} > {log} 2>&1"

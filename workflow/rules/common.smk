@@ -1,5 +1,6 @@
 # Runs from the two config keys, wildcard shapes, three helpers for inputs, how training starts.
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -65,6 +66,11 @@ def own_template(w):
     return [ancient(local(path)) for path in RUNS.template(w.run, w.size)]
 
 
+def any_of(names):
+    """Wildcard constraint: one of these, and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 def many(name, listed=""):
     """Param: an input list (called `name` if not otherwise) as `io.name=path io.name=path …`."""
     return lambda w, input: [f"io.{name}={path}" for path in input.get(listed or name)]
@@ -76,9 +82,12 @@ shell.prefix("set -euo pipefail; trap : TERM; ")
 # A job with GPUs has them to itself (src/spct/devices.py).
 OWN = "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu}) "
 # `spct` for a stage that can use GPUs, and for one that trains: a process on each of them, on one
-# machine or several (src/spct/launch.py).
+# machine or several, or a process for every few of them (src/spct/launch.py).
 SPCT = OWN + "spct"
-TRAIN = (
-    "$(test {resources.gpu} -gt 0"
-    " && echo python -m spct.launch {resources.nodes} {resources.gpu}) spct"
-)
+
+
+def trains(gpus_each="1"):
+    return (
+        "$(test {resources.gpu} -gt 0"
+        f" && echo python -m spct.launch {{resources.nodes}} {{resources.gpu}} {gpus_each}) spct"
+    )

@@ -18,7 +18,8 @@ rule grpo:
         nodes=1,
     params:
         init=many("init"),
+        gpus_each=lambda w: 1 if RUNS.runs[w.run].cfg.grpo.colocate else 2,
     shell:
-        TRAIN
+        trains("{params.gpus_each}")
         + " grpo --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
         " {params.init} io.out={output} > {log} 2>&1"

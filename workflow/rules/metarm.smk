@@ -19,6 +19,6 @@ rule metarm:
     params:
         banks=many("banks"),
     shell:
-        TRAIN
+        trains()
         + " metarm --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
         " {params.banks} io.out={output} > {log} 2>&1"

@@ -18,6 +18,6 @@ rule rft:
         gpu=0,
         nodes=1,
     shell:
-        TRAIN
+        trains()
         + " rft --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
         " io.rows={input.rows} io.general={input.general} io.out={output} > {log} 2>&1"

@@ -10,6 +10,8 @@ rule track:
         "results/{run}/tracked.json",
     log:
         "logs/{run}/track.log",
+    wildcard_constraints:
+        run=any_of(RUNS.runs),
     threads: 1
     resources:
         mem_mb=1000,

@@ -29,7 +29,8 @@ from spct.grpo.timing import Clock, TimedSampler, matmul_throughput, needed_toke
 from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.records import Item
-from spct.sampling.base import build
+from spct.sampling.apart import ApartSampler, own_gpu
+from spct.sampling.base import Sampler, build
 from spct.sampling.dealt import DealtSampler
 from spct.sampling.refresh import check_versions, fresh
 from spct.training import choice, parallel, whole
@@ -64,7 +65,7 @@ class Trainer:
             reference = self._load(init, trained=False).model
         self.judge = Judge.build(cfg.judge, special_tokens(self.policy.tokenizer))
         self.clock = Clock()
-        self.engine = build(self.policy, cfg.sampler)
+        self.engine = self._engine(init)
         self.sampler = DealtSampler(self.engine, cfg.sampler, world)
         origin = Origin(aside, cfg.model, init, cfg.sampler.max_new_tokens)
         self.learner = Learner(self.policy, reference, self.config, seed, self.clock, origin, world)
@@ -82,6 +83,11 @@ class Trainer:
         recompute = trained and self.config.recompute
         parallel.shard(loaded.model, self.world, self.precision, recompute=recompute)
         return loaded
+
+    def _engine(self, init: str) -> Sampler:
+        if self.config.colocate:
+            return build(self.policy, self.cfg.sampler)
+        return ApartSampler(self.cfg.model, init, self.cfg.sampler, own_gpu())
 
     # ---- state -------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ from spct.scaling.banks import Bench, read_benches
 from spct.scaling.stats import Floats, Statistic, Weights
 from spct.schema import ScalingConfig
 
+# The smallest p is 2 / draws; adjusted over forty claims it must still be able to fall below 0.01.
+LEAST_DRAWS = 10_000
 Terms = Sequence[tuple[float, Ref]]
 
 
@@ -92,7 +94,8 @@ class Results:
             return None
         whole = stats.pooled(parts)
         clusters = self._clusters(terms[0][1], benchmarks, seeds)
-        low, high = stats.interval(whole.draws, self.cfg.level, clusters)
+        # those of curves.csv, whose draws are the first of these
+        low, high = stats.interval(whole.draws[: self.cfg.bootstrap], self.cfg.level, clusters)
         p = stats.p_value(whole.draws, clusters)
         return Score(whole.value, low, high, p, whole.items, tuple(benchmarks))
 
@@ -126,7 +129,8 @@ class Results:
         where = (seed, benchmark)
         if where not in self._weights:
             chosen = [self._prompts[seed][i] for i in self._rows(seed, benchmark)]
-            self._weights[where] = stats.item_weights(chosen, self.cfg.bootstrap, self.seed)
+            draws = max(LEAST_DRAWS, self.cfg.bootstrap)
+            self._weights[where] = stats.item_weights(chosen, draws, self.seed)
         return self._weights[where]
 
     @cached_property
