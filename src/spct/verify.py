@@ -4,7 +4,7 @@ did today's code make them?"""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from spct import artifact, origin, provenance, rederive
 from spct.artifact import BrokenArtifact
 from spct.config import ConfigError
+
+NAMED = 3  # stale artefacts of one code that are named
 
 
 def artefacts(folder: Path) -> Iterator[Path]:
@@ -80,10 +82,10 @@ def check(path: Path) -> dict[str, Any]:
 
 @dataclass
 class Tally:
-    """What was found so far; every finding is printed when it is met."""
+    """What was found so far; what is broken is printed when it is met."""
 
     whole: int = 0
-    stale: int = 0
+    stale: dict[str, list[Path]] = field(default_factory=dict)  # by the code that made them
     broken: int = 0
     derived: int = 0
 
@@ -95,9 +97,9 @@ class Tally:
             self.fail(str(error))
             return
         self.whole += 1
-        if manifest.get("code") != artifact.code_fingerprint():
-            self.stale += 1
-            print(f"stale   {path} was made by other code ({manifest.get('code', 'unknown')})")
+        code = str(manifest.get("code", "unknown"))
+        if code != artifact.code_fingerprint():
+            self.stale.setdefault(code, []).append(path)
 
     def numbers(self, folder: Path) -> None:
         """Derive a finished run's numbers again."""
@@ -108,6 +110,14 @@ class Tally:
         except BrokenArtifact as error:
             self.fail(str(error))
         self.derived += found == self.broken
+
+    def told_stale(self) -> int:
+        """Print what other code made, a line for each such code; how many there are."""
+        for code, paths in self.stale.items():
+            named = ", ".join(map(str, paths[:NAMED]))
+            more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+            print(f"stale   made by other code ({code}): {named}{more}")
+        return sum(map(len, self.stale.values()))
 
     def fail(self, why: str) -> None:
         self.broken += 1
@@ -146,5 +156,6 @@ def verify_cli(words: list[str]) -> int:
     for folder in [] if quick or tally.broken else dict.fromkeys(finished):
         tally.numbers(folder)
     again = f"; {tally.derived} runs' numbers derived again" if tally.derived else ""
-    print(f"{tally.whole} whole, of them {tally.stale} stale; {tally.broken} broken{again}")
+    stale = tally.told_stale()
+    print(f"{tally.whole} whole, of them {stale} stale; {tally.broken} broken{again}")
     return 1 if tally.broken else 0
