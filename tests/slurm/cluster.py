@@ -1,4 +1,4 @@
-"""A real Slurm of one node, without systemd, for as long as a test needs it.
+"""A real Slurm of two nodes on one machine, without systemd, for as long as a test needs it.
 
 It lies where Debian's packages look for it, because a job's ``srun`` sees no ``SLURM_CONF`` of
 another place; so it starts only where no other Slurm or munge is, and takes all of it away again.
@@ -27,7 +27,7 @@ DAEMONS = {"slurmctld", "slurmd", "slurmstepd", "slurmdbd", "munged"}
 CONFIG = Path("/etc/slurm")
 MUNGE = Path("/run/munge")
 PARTITION = "main"  # the one the shipped profile names
-GPUS = 2  # made up: devices like /dev/null, which Slurm counts and hands out
+GPUS = 2  # of each node, made up: devices like /dev/null, which Slurm counts and hands out
 START_S, STOP_S = 30, 40
 MARK = "# Written by a test of spct, which takes it away again.\n"
 OURS = [CONFIG / "slurm.conf", CONFIG / "gres.conf"]
@@ -87,11 +87,11 @@ class Cluster:
     folder: Path
     daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, name: str, *words: str, user: str | None = None) -> None:
-        with (self.folder / f"{name}.log").open("wb") as log:
+    def start(self, name: str, *words: str, user: str | None = None, log: str = "") -> None:
+        with (self.folder / f"{log or name}.log").open("wb") as file:
             self.daemons.append(
                 subprocess.Popen(
-                    [name, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    [name, *words], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                     user=user, group=user, extra_groups=[] if user else None, cwd="/",
                 )
             )  # fmt: skip
@@ -112,14 +112,14 @@ class Cluster:
         return "\n".join(f"== {name}\n{text}" for name, text in ends.items())
 
     def wait(self) -> None:
-        """Until the node takes jobs. Raises ``TimeoutError`` with the logs."""
+        """Until both nodes take jobs. Raises ``TimeoutError`` with the logs."""
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             states = subprocess.run(
-                ["sinfo", "--noheader", "--format", "%T"], capture_output=True, text=True,
-                check=False,
+                ["sinfo", "--noheader", "--Node", "--format", "%T"], capture_output=True,
+                text=True, check=False,
             )  # fmt: skip
-            if states.stdout.strip() == "idle":
+            if states.stdout.split() == ["idle", "idle"]:
                 return
             time.sleep(0.2)
         raise TimeoutError(f"Slurm did not come up in {START_S} s\n{self.logs()}")
@@ -152,10 +152,10 @@ def running(folder: Path) -> Iterator[Cluster]:
 
     The caller has asked :func:`obstacle`. Raises ``TimeoutError`` if it does not come up.
     """
-    cluster, node = Cluster(folder), socket.gethostname().partition(".")[0]
+    cluster = Cluster(folder)
     texts = [
-        configuration(folder, node, *_free_ports(2)),
-        f"NodeName={node} Name=gpu File={_cards(folder)}\n",
+        configuration(folder, *_free_ports(3)),
+        f"NodeName={','.join(nodes())} Name=gpu File={_cards(folder)}\n",
     ]
     written: list[Path] = []
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("SIGTERM"))
@@ -169,7 +169,8 @@ def running(folder: Path) -> Iterator[Cluster]:
         cluster.start("munged", "--foreground", "--force", user="munge")
         _wait_for(MUNGE / "munge.socket.2", cluster)
         cluster.start("slurmctld", "-D", "-i")
-        cluster.start("slurmd", "-D", "-N", node)
+        for node in nodes():
+            cluster.start("slurmd", "-D", "-N", node, log=node)
         cluster.wait()
         yield cluster
     finally:
@@ -180,22 +181,33 @@ def running(folder: Path) -> Iterator[Cluster]:
         signal.signal(signal.SIGTERM, before)
 
 
-def configuration(folder: Path, node: str, control: int, work: int) -> str:
-    """``slurm.conf``: accounting off, no cgroups, memory and GPUs as the profile asks for them."""
-    for name in ("state", "spool"):
-        (folder / name).mkdir()
+def nodes() -> tuple[str, str]:
+    """Both are this machine; the first has its name, so that processes find each other by it."""
+    host = socket.gethostname().partition(".")[0]
+    return host, f"{host}-too"
+
+
+def configuration(folder: Path, control: int, *work: int) -> str:
+    """``slurm.conf``: accounting off, no cgroups, memory and GPUs as the profile asks for them.
+
+    ``control`` and ``work`` are the ports of slurmctld and of each node's slurmd.
+    """
+    (folder / "state").mkdir()
+    for name in nodes():
+        (folder / f"spool-{name}").mkdir()
+    node = nodes()[0]
+    shape = f"NodeAddr=127.0.0.1 CPUs=8 RealMemory=200000 Gres=gpu:{GPUS}"
     lines = [
         "ClusterName=test",
         f"SlurmctldHost={node}(127.0.0.1)",
         f"SlurmctldPort={control}",
-        f"SlurmdPort={work}",
         "SlurmUser=root",
         "SlurmdUser=root",
         "AuthType=auth/munge",
         f"StateSaveLocation={folder}/state",
-        f"SlurmdSpoolDir={folder}/spool",
+        f"SlurmdSpoolDir={folder}/spool-%n",
         f"SlurmctldPidFile={folder}/slurmctld.pid",
-        f"SlurmdPidFile={folder}/slurmd.pid",
+        f"SlurmdPidFile={folder}/slurmd-%n.pid",
         "ProctrackType=proctrack/linuxproc",
         "TaskPlugin=task/none",
         "JobAcctGatherType=jobacct_gather/none",
@@ -209,8 +221,11 @@ def configuration(folder: Path, node: str, control: int, work: int) -> str:
         "KillWait=20",
         "GresTypes=gpu",
         "SlurmdParameters=config_overrides",  # believe the next line, not the machine
-        f"NodeName={node} NodeAddr=127.0.0.1 CPUs=8 RealMemory=200000 Gres=gpu:{GPUS}",
-        f"PartitionName={PARTITION} Nodes={node} Default=YES State=UP",
+        *(
+            f"NodeName={name} NodeHostname={node} Port={port} {shape}"
+            for name, port in zip(nodes(), work, strict=True)
+        ),
+        f"PartitionName={PARTITION} Nodes={','.join(nodes())} Default=YES State=UP",
     ]
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections import Counter
@@ -10,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clones import Clone, clone_to, hashes
+from clones import ROOT, Clone, clone_to, hashes
+from safetensors.torch import load_file
+
+from spct.models import BASES
+from spct.runs import Runs
 
 pytest.importorskip("snakemake_executor_plugin_slurm")
 
 SMOKE = ("--config", "experiments=[smoke]")
+FROM_BASE = "plan.policies=[base,grpo]"
 SEED = Path("results/smoke/seed0")
 SELECTED = f"{SEED}/select/toy_s/rft.parquet"
 # As documented, for a Slurm without accounting; and less patience than a real cluster needs.
@@ -108,3 +114,41 @@ def test_a_run_that_slurm_takes_machines_from_ends_with_the_hashes_of_a_quiet_on
     here = clone_to(local, weights=True)
     here.run("snakemake", "--cores", "2", *SMOKE)
     assert hashes(clone.root) == hashes(here.root)
+
+
+def furthest(one: Path, other: Path) -> float:
+    """The largest difference of two models' weights, as a share of the largest weight."""
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert first.keys() == second.keys()
+    gap = max(float((first[name] - second[name]).abs().max()) for name in first)
+    return gap / max(float(value.abs().max()) for value in first.values())
+
+
+def test_grpo_on_two_nodes_is_grpo_on_one(
+    slurm: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The job's srun starts a torchrun on each node; they meet by Slurm's variables.
+
+    GRPO from the base and without its upstream stages, so that the one job is the test.
+    """
+    words = ("--config", "experiments=[smoke]", f"hydra={FROM_BASE}")
+    run = next(iter(Runs("smoke", FROM_BASE).runs))
+    policy = f"results/{run}/seed0/grpo/toy_s"
+    both = ("--set-resources", "grpo:nodes=2", "grpo:gpu=2", "grpo:mem_mb=4000", "grpo:runtime=60")
+    clone, local = clone_to(tmp_path, weights=True), tmp_path_factory.mktemp("one")
+    before = set(slurm.jobs())
+    # the data before, here: what the command line names replaces the profile's other resources
+    clone.run("snakemake", "--cores", "2", f"results/{run}/seed0/data/train.parquet", *words)
+    clone.run("snakemake", policy, *PROFILE, *both, *words)
+    (job,) = set(slurm.jobs()) - before
+    shown = slurm.ask("scontrol", "show", "job", job)
+    assert "NumNodes=2" in shown and slurm.jobs()[job] == "COMPLETED", shown
+    told = (clone.root / f"logs/{run}/seed0/grpo/toy_s.log").read_text()
+    here = clone_to(local, weights=True)
+    here.run("snakemake", "--cores", "2", policy, *words)
+    assert furthest(clone.root / policy, here.root / policy) < 1e-4, told
+    base = clone.root / "src" / BASES.relative_to(ROOT / "src") / "toy_s"
+    assert furthest(here.root / policy, base) > 1e-3
+    steps = [root / policy / "timing.json" for root in (clone.root, here.root)]
+    counts = [json.loads(path.read_text())["processes"] for path in steps]
+    assert counts == [2, 1]

@@ -13,6 +13,7 @@ import yaml
 
 from spct import lm
 from spct.config import ConfigError, load
+from spct.sampling.apart import _private_file
 from spct.schema import ModelConfig
 
 ROOT = Path(__file__).parents[2]
@@ -73,13 +74,16 @@ def test_nothing_listens_beyond_this_machine() -> None:
 
 
 def test_temporary_files_are_this_users_alone(tmp_path: Path) -> None:
-    """``tempfile`` makes folders of mode 0700; names that others can guess are not used."""
+    """``tempfile`` makes them of mode 0700 and 0600; names that others can guess are not used."""
     for path in SOURCES:
         text = path.read_text(encoding="utf-8")
         assert "mktemp" not in text.replace("mkdtemp", ""), path
-        assert not re.search(r"""["']/(tmp|var/tmp|dev/shm)\b""", text), path
+        assert not re.search(r"""["']/(tmp|var/tmp|dev/shm/)\b""", text), path
     with tempfile.TemporaryDirectory(dir=tmp_path) as aside:
         assert Path(aside).stat().st_mode & 0o077 == 0
+    with _private_file(100) as shared:
+        assert Path(shared).stat().st_mode & 0o077 == 0
+    assert not Path(shared).exists()
 
 
 @pytest.mark.parametrize("uri", ["https://me:hunter2@host/x", "postgresql://me@host/db"])

@@ -100,7 +100,7 @@ def test_a_set_adds_its_runs_and_one_page(clone: Any) -> None:
     alone, together = clone.planned(*SMOKE), clone.planned("--config", SMOKE_SET)
     added = together - alone
     del added["freeze"]
-    once = ("recast", "judge", "curves", "health", "report", "track", "paper")
+    once = ("recast", "judge", "curves", "health", "report", "track", "paper", "track_set")
     assert dict(added) == dict.fromkeys(once, 1)
 
 

@@ -37,10 +37,17 @@ def test_a_rule_passes_what_its_stage_takes(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_rule_calls_its_own_stage(stage: str) -> None:
     text = (RULES / f"{stage}.smk").read_text()
-    start = r'(TRAIN|SPCT)\s*\+ " ' if "gpu=0" in text else '"spct '
+    start = r'(trains\([^)]*\)|SPCT)\s*\+ " ' if "gpu=0" in text else '"spct '
     assert re.search(rf"\s{start}{stage} --config \{{input\.cfg\}}", text)
-    assert ("TRAIN" in text) == (stage in TRAINED)
+    assert ("trains(" in text) == (stage in TRAINED)
     assert "log:" in text and "resources:" in text
+
+
+def test_a_sampler_apart_halves_the_processes_not_the_gpus(clone: Clone) -> None:
+    apart = ("--config", "hydra=grpo.colocate=false", "--set-resources", "grpo:gpu=4")
+    shown = clone.snakemake("--dry-run", "--printshellcmds", *apart)
+    launched = set(re.findall(r"spct\.launch ([\d ]+)\) spct (\w+) ", shown))
+    assert {("1 4 2", "grpo"), ("1 0 1", "rft")} <= launched
 
 
 def test_stages_get_their_gpus_and_training_a_process_on_each(clone: Clone, tmp_path: Path) -> None:

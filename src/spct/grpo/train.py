@@ -99,7 +99,7 @@ def _publish(
     with artifact.atomic_dir(out, **manifest) as folder:
         save_pretrained(trainer.policy.model, folder, weights, trainer.precision)
         trainer.policy.tokenizer.save_pretrained(folder)
-        journal.publish(folder, matmul_flops_per_s=throughput)
+        journal.publish(folder, matmul_flops_per_s=throughput, processes=trainer.world.size)
 
 
 def _identity(cfg: Slice, seed: int, trainer: Trainer, items: Path) -> dict[str, Any]:
