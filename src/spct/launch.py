@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -42,19 +43,39 @@ def words(
     if nodes == 1:
         launcher = ["torchrun", "--standalone", "--nproc-per-node", str(processes), "-m"]
         return [*(launcher if processes > 1 else []), *command]
-    given = int(env.get("SLURM_JOB_NUM_NODES", env.get("SLURM_NNODES", "0")))
+    given, nodelist = allocation(env)
     if given < nodes:
         raise ConfigError(
             f"{nodes} nodes are asked for, Slurm has given {given}; several need --profile slurm"
         )
     job = env["SLURM_JOB_ID"]
-    place = f"{first_host(env['SLURM_JOB_NODELIST'])}:{PORTS[int(job) % len(PORTS)]}"
+    place = f"{first_host(nodelist)}:{PORTS[int(job) % len(PORTS)]}"
     return [
         *("srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes)),
         *("--ntasks-per-node", "1", "--gpus-per-node", str(here), "--kill-on-bad-exit=1"),
         *("torchrun", "--nnodes", str(nodes), "--nproc-per-node", str(processes), "--rdzv-id", job),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", place, "-m", *command),
     ]
+
+
+def allocation(env: Mapping[str, str]) -> tuple[int, str]:
+    """How many nodes this Slurm job has, and their list; 0 outside of one.
+
+    Snakemake's plugin keeps no variable of Slurm's but the job's number, so Slurm itself is asked.
+    """
+    if "SLURM_JOB_NUM_NODES" in env:
+        return int(env["SLURM_JOB_NUM_NODES"]), env["SLURM_JOB_NODELIST"]
+    if "SLURM_JOB_ID" not in env:
+        return 0, ""
+    asked = ["squeue", "--noheader", "--jobs", env["SLURM_JOB_ID"], "--format", "%D %N"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+        count, nodelist = told.stdout.split()
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise ConfigError(
+            f"{' '.join(asked)} does not say which nodes this job has ({error})"
+        ) from error
+    return int(count), nodelist
 
 
 def first_host(nodelist: str) -> str:

@@ -20,6 +20,8 @@ from spct.runs import Runs
 pytest.importorskip("snakemake_executor_plugin_slurm")
 
 SMOKE = ("--config", "experiments=[smoke]")
+# As documented: the plugin's own srun, one process on one node, would keep the job's from both.
+NODES = {"nodes": 2, "mpi": "srun", "tasks": 2, "tasks_per_gpu": 0}
 FROM_BASE = "plan.policies=[base,grpo]"
 SEED = Path("results/smoke/seed0")
 SELECTED = f"{SEED}/select/toy_s/rft.parquet"
@@ -132,14 +134,15 @@ def test_grpo_on_two_nodes_is_grpo_on_one(
     GRPO from the base and without its upstream stages, so that the one job is the test.
     """
     words = ("--config", "experiments=[smoke]", f"hydra={FROM_BASE}")
-    run = next(iter(Runs("smoke", FROM_BASE).runs))
+    (run,) = Runs("smoke", FROM_BASE).targets
     policy = f"results/{run}/seed0/grpo/toy_s"
-    both = ("--set-resources", "grpo:nodes=2", "grpo:gpu=2", "grpo:mem_mb=4000", "grpo:runtime=60")
+    both = {**NODES, "gpu": 2, "mem_mb": 4000, "runtime": 60}
+    asked = ("--set-resources", *(f"grpo:{name}={value}" for name, value in both.items()))
     clone, local = clone_to(tmp_path, weights=True), tmp_path_factory.mktemp("one")
     before = set(slurm.jobs())
     # the data before, here: what the command line names replaces the profile's other resources
-    clone.run("snakemake", "--cores", "2", f"results/{run}/seed0/data/train.parquet", *words)
-    clone.run("snakemake", policy, *PROFILE, *both, *words)
+    clone.run("snakemake", "--cores", "2", f"{SEED}/data/train.parquet", *words)
+    clone.run("snakemake", policy, *PROFILE, *asked, *words)
     (job,) = set(slurm.jobs()) - before
     shown = slurm.ask("scontrol", "show", "job", job)
     assert "NumNodes=2" in shown and slurm.jobs()[job] == "COMPLETED", shown

@@ -71,6 +71,19 @@ def test_what_cannot_be_started_is_told(
         launch.words(nodes, gpus, STAGE, env)
 
 
+def test_slurm_is_asked_where_its_variables_were_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake's plugin leaves the job's number alone."""
+    stub = tmp_path / "squeue"
+    stub.write_text('#!/bin/sh\ntest "$3" = 30017 && echo "2 gpu[07-08]"\n')
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert launch.words(2, 16, STAGE, {"SLURM_JOB_ID": "30017"}) == launch.words(2, 16, STAGE, TWO)
+    with pytest.raises(ConfigError, match="squeue .* 9 .*does not say which nodes"):
+        launch.words(2, 16, STAGE, {"SLURM_JOB_ID": "9"})
+
+
 @pytest.mark.parametrize(
     ("nodelist", "host"),
     [

@@ -37,10 +37,19 @@ def test_a_rule_passes_what_its_stage_takes(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_rule_calls_its_own_stage(stage: str) -> None:
     text = (RULES / f"{stage}.smk").read_text()
-    start = r'(trains\([^)]*\)|SPCT)\s*\+ " ' if "gpu=0" in text else '"spct '
+    start = r'(TRAIN|SPCT)\s*\+ " ' if "gpu=0" in text else '"spct '
     assert re.search(rf"\s{start}{stage} --config \{{input\.cfg\}}", text)
-    assert ("trains(" in text) == (stage in TRAINED)
+    assert ("TRAIN" in text) == (stage in TRAINED)
     assert "log:" in text and "resources:" in text
+
+
+NODES = ("nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0")
+
+
+def test_several_nodes_are_asked_for_in_full(clone: Clone) -> None:
+    asked = ("--dry-run", "--set-resources", "grpo:gpu=2", "grpo:nodes=2")
+    assert "needs more of Slurm's plugin" in clone.snakemake(*asked, ok=False)
+    clone.snakemake(*asked, *(f"grpo:{word}" for word in NODES[1:]))
 
 
 def test_a_sampler_apart_halves_the_processes_not_the_gpus(clone: Clone) -> None:
@@ -53,7 +62,9 @@ def test_a_sampler_apart_halves_the_processes_not_the_gpus(clone: Clone) -> None
 def test_stages_get_their_gpus_and_training_a_process_on_each(clone: Clone, tmp_path: Path) -> None:
     """The shell commands that Snakemake shows, run with stubs for the two programs."""
     given = {"rft": 0, "grpo": 2, "metarm": 16, "judge": 1, "score": 0}
-    words = [f"{stage}:gpu={count}" for stage, count in given.items()] + ["metarm:nodes=2"]
+    words = [f"{stage}:gpu={count}" for stage, count in given.items()] + [
+        f"metarm:{word}" for word in NODES
+    ]
     shown = clone.snakemake("--dry-run", "--printshellcmds", "--set-resources", *words)
     for name in ("spct", "torchrun", "srun"):
         stub = tmp_path / name

@@ -14,7 +14,9 @@ rule baseline:
         runtime=240,
         gpu=0,
         nodes=1,
+    params:
+        gpus_each=gpus_each(),
     shell:
-        trains()
+        TRAIN
         + " baseline --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
         " io.name={wildcards.baseline} io.out={output} > {log} 2>&1"

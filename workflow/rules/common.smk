@@ -84,10 +84,24 @@ OWN = "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gp
 # `spct` for a stage that can use GPUs, and for one that trains: a process on each of them, on one
 # machine or several, or a process for every few of them (src/spct/launch.py).
 SPCT = OWN + "spct"
+TRAIN = (
+    "$(test {resources.gpu} -gt 0 && echo python -m spct.launch"
+    " {resources.nodes} {resources.gpu} {params.gpus_each}) spct"
+)
 
 
-def trains(gpus_each="1"):
-    return (
-        "$(test {resources.gpu} -gt 0"
-        f" && echo python -m spct.launch {{resources.nodes}} {{resources.gpu}} {gpus_each}) spct"
-    )
+def gpus_each(count=lambda run: 1):
+    """Param: how many GPUs a process that trains needs. Several nodes must be asked for in full."""
+
+    def param(wildcards, resources):
+        # a TBDString where Snakemake only asks what would run
+        several = isinstance(resources.nodes, int) and resources.nodes > 1
+        if several and not resources.get("mpi"):
+            more = f"mpi: srun, tasks: {resources.nodes}, tasks_per_gpu: 0"
+            raise WorkflowError(
+                f"nodes: {resources.nodes} needs more of Slurm's plugin, which would start the stage "
+                f"on one of them: {more} (docs/cluster.md)"
+            )
+        return count(wildcards.run)
+
+    return param

@@ -18,8 +18,8 @@ rule grpo:
         nodes=1,
     params:
         init=many("init"),
-        gpus_each=lambda w: 1 if RUNS.runs[w.run].cfg.grpo.colocate else 2,
+        gpus_each=gpus_each(lambda run: 1 if RUNS.runs[run].cfg.grpo.colocate else 2),
     shell:
-        trains("{params.gpus_each}")
+        TRAIN
         + " grpo --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
         " {params.init} io.out={output} > {log} 2>&1"

@@ -18,7 +18,8 @@ rule metarm:
         nodes=1,
     params:
         banks=many("banks"),
+        gpus_each=gpus_each(),
     shell:
-        trains()
+        TRAIN
         + " metarm --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
         " {params.banks} io.out={output} > {log} 2>&1"

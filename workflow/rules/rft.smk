@@ -17,7 +17,9 @@ rule rft:
         runtime=240,
         gpu=0,
         nodes=1,
+    params:
+        gpus_each=gpus_each(),
     shell:
-        trains()
+        TRAIN
         + " rft --config {input.cfg} seed={wildcards.seed} io.items={input.train}"
         " io.rows={input.rows} io.general={input.general} io.out={output} > {log} 2>&1"
