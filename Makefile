@@ -47,7 +47,7 @@ test: $(STAMP) ## run the tests
 	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # Starts one of Debian's packages, where there is none, and takes it away again: needs root.
-test-slurm: $(STAMP) ## run the workflow on a real Slurm of one node
+test-slurm: $(STAMP) ## run the workflow on a real Slurm
 	python -m pytest -m 'slurm and not slow' -rs
 
 # Without GPU: another machine installs '.[vllm]' and runs pytest -m vllm.

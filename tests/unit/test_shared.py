@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spct.training import choice, plain, shared
+from spct.training import attention, choice, plain, shared
 from spct.training.batching import Example
 from spct.training.choice import choose, saving, served, verify
 from spct.training.groups import Group, Read, grouped, micro_batches, padded_tokens, parts
@@ -224,6 +224,23 @@ def test_prompt_tokens_pass_once() -> None:
     assert [ids.shape for ids in seen] == [(1, 20 + 3 * 3 + 5)]  # last tokens need not pass
     plain.completion_states(model, groups)
     assert seen[1].shape == (4, 24)
+
+
+def test_the_last_layer_attends_for_the_prompt_tokens_read_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a prompt whose states nobody reads but the last, the last query alone is computed."""
+    widths, kernel = [], attention._Kernel.__call__
+
+    def watched(self: Any, query: Tensor, *others: Any) -> Tensor:
+        widths.append(query.shape[2])
+        return kernel(self, query, *others)
+
+    monkeypatch.setattr(attention._Kernel, "__call__", watched)
+    groups = make([(9, [4, 6])])
+    states = shared.completion_states(built("llama"), groups)
+    assert widths == [9, 1]  # by layer; completions join by a kernel of their own
+    assert states.shape[0] == 10
 
 
 @pytest.mark.parametrize("module", [plain, shared])

@@ -101,9 +101,12 @@ def attend(
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     prompts, completions, window = layout.prompts, layout.completions, sliding_window
     prompt_keys, prompt_values = prompts.read(k), prompts.read(v)
-    narrow = window is not None and window < prompts.width
-    mask = layout.prompt_mask(window) if narrow or softcap is not None else None
-    flat = [prompts.flat(kernel(prompts.read(q), prompt_keys, prompt_values, mask))]
+    if _is_last(module):
+        flat = [_ends_alone(kernel, q, prompt_keys, prompt_values, layout, window)]
+    else:
+        narrow = window is not None and window < prompts.width
+        mask = layout.prompt_mask(window) if narrow or softcap is not None else None
+        flat = [prompts.flat(kernel(prompts.read(q), prompt_keys, prompt_values, mask))]
     if completions is not None and layout.joins(window) and kernel.plain(query):
         parts = (completions.own(q), prompts.own(k), prompts.own(v))
         own = (completions.own(k), completions.own(v))
@@ -120,6 +123,23 @@ def attend(
         mask = layout.completion_mask(window)
         flat.append(completions.flat(kernel(completions.read(q), keys, values, mask)))
     return torch.cat(flat)[None]
+
+
+def _is_last(module: nn.Module) -> bool:
+    """Whether it is the decoder's last layer, beyond which of a prompt only its end is read."""
+    layers = getattr(getattr(module, "config", None), "num_hidden_layers", None)
+    return layers is not None and getattr(module, "layer_idx", None) == layers - 1
+
+
+def _ends_alone(
+    kernel: _Kernel, row: Tensor, keys: Tensor, values: Tensor, layout: Layout, window: int | None
+) -> Tensor:
+    """Attention of each prompt's last token, [P, H, d]; zero for the others, which no one reads."""
+    ends = layout.prompts.ends
+    mask = layout.end_mask(window)
+    seen = kernel(row.index_select(0, ends)[:, :, None], keys, values, mask)
+    rest = row.new_zeros(layout.prompts.tokens, *row.shape[1:])
+    return rest.index_copy(0, ends, seen[:, :, 0])
 
 
 class _Kernel:

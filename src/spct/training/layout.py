@@ -26,6 +26,7 @@ class Block:
         self.start, self.rows, self.width = start, len(lengths), max(lengths)
         self.tokens = sum(lengths)
         self.lengths = torch.tensor(lengths, device=device)
+        self.ends = start + self.lengths.cumsum(0) - 1  # the last token of each piece
         self.whole = self.tokens == self.rows * self.width
         if not self.whole:
             inside = torch.arange(self.width, device=device) < self.lengths[:, None]
@@ -86,6 +87,14 @@ class Layout:
             seen = _visible(place[:, None], place[None, :], window)
             self._masks["prompt", window] = seen[None, None]
         return self._masks["prompt", window]
+
+    def end_mask(self, window: int | None) -> Tensor:
+        """Where the last token of each prompt may look, bool [B, 1, 1, P]."""
+        if ("end", window) not in self._masks:
+            last = self.prompts.lengths[:, None] - 1
+            place = torch.arange(self.prompts.width, device=self.ids.device)[None]
+            self._masks["end", window] = _visible(last, place, window)[:, None, None]
+        return self._masks["end", window]
 
     def completion_mask(self, window: int | None) -> Tensor:
         """Where completion queries may look, bool [S or 1, 1, R, P + R].
