@@ -6,6 +6,7 @@ Hub and web are a server of this process; nothing outside is asked.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -245,6 +246,31 @@ def test_the_hub_file_is_cached_by_commit(hub: Server) -> None:
 
 def test_a_branch_is_resolved_to_its_commit(hub: Server) -> None:
     assert fetch(ours(revision="main"))[0].revision == COMMIT
+
+
+def commits(*ids: str) -> bytes:
+    """What a hub says of the history of a data set."""
+    about = {"title": "t", "message": "", "date": "2024-07-12T00:00:00.000Z", "authors": []}
+    return json.dumps([{"id": one, **about} for one in ids]).encode()
+
+
+def test_a_commits_first_digits_pin_it(hub: Server) -> None:
+    hub.files["/api/datasets/owner/set/commits/main"] = commits("f" * 40, COMMIT)
+    short = ours(revision=COMMIT[:7])
+    first = fetch(short)[0]
+    assert first.revision == COMMIT and first.path.read_bytes() == BODY
+    hub.status = 503  # now the cache knows it
+    assert fetch(short)[0] == first
+    book = Book()
+    book.open("train", short, [first])
+    assert not book.warnings()
+
+
+def test_first_digits_that_no_commit_or_two_have(hub: Server) -> None:
+    hub.files["/api/datasets/owner/set/commits/main"] = commits("a" * 40, "a" * 7 + "b" * 33)
+    for digits, count in (("0000000", 0), ("a" * 7, 2)):
+        with pytest.raises(ConfigError, match=f"mine: {count} commits of .* begin with {digits}"):
+            fetch(ours(revision=digits))
 
 
 @pytest.mark.parametrize(("revision", "pinned"), [("main", False), (COMMIT, True)])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spct import artifact
-from spct.data.download import Fetched
+from spct.data.download import SHORT, Fetched
 from spct.data.flaws import Flaw
 from spct.data.reading import Dropped
 from spct.schema import SourceConfig
@@ -36,7 +36,10 @@ class Account:
     @property
     def pinned(self) -> bool:
         """False where the revision is a branch: another day it may be another commit."""
-        return self.commit in ("", self.source.revision)
+        short = SHORT.fullmatch(self.source.revision) and self.commit.startswith(
+            self.source.revision
+        )
+        return self.commit in ("", self.source.revision) or bool(short)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shutil
 import urllib.error
 import urllib.parse
@@ -26,6 +27,7 @@ from spct.schema import SourceConfig
 DATA, CACHE = "SPCT_DATA", "SPCT_CACHE"
 TIMEOUT = 30.0  # seconds without a byte
 GLOB = "*?["
+SHORT = re.compile("[0-9a-f]{7,39}")  # a commit by its first digits, as the hub's pages show it
 T = TypeVar("T")
 
 
@@ -108,7 +110,7 @@ def _hub(source: SourceConfig) -> list[Fetched]:
     import huggingface_hub
 
     endpoint = os.environ.get("HF_ENDPOINT")
-    at = {"repo_type": "dataset", "revision": source.revision}
+    at = {"repo_type": "dataset", "revision": _whole(source, endpoint)}
     names: dict[str, None] = {}
     listing: list[str] | None = None
     for entry in source.files:
@@ -128,6 +130,29 @@ def _hub(source: SourceConfig) -> list[Fetched]:
         path = Path(_ask_hub(source, get, name))
         found.append(_file(name, path, f"hub:{source.hub}", _commit(path)))
     return found
+
+
+def _whole(source: SourceConfig, endpoint: str | None) -> str:
+    """The revision to ask for: of a commit's first digits all 40, by the cache or by the hub."""
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    if not SHORT.fullmatch(source.revision):
+        return source.revision
+    cache = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.hub, repo_type="dataset")
+    known = [path.name for path in cache.glob(f"snapshots/{source.revision}*")]
+    if not known:
+        api = huggingface_hub.HfApi(endpoint=endpoint)
+        commits = _ask_hub(source, partial(api.list_repo_commits, source.hub, repo_type="dataset"))
+        ids = [commit.commit_id for commit in commits]
+        known = [one for one in ids if one.startswith(source.revision)]
+    if len(known) != 1:
+        raise ConfigError(
+            f"{source.name}: {len(known)} commits of the hub's {source.hub} begin with "
+            f"{source.revision}; correct revision"
+        )
+    return known[0]
 
 
 def _named(source: SourceConfig) -> str:

@@ -54,15 +54,15 @@ REAL = Lengths(
 
 # Rows of training sets and benchmarks by source name; None: what the loader keeps is not known.
 ROWS: dict[str, Count] = {
-    "helpsteer2_preference": Count(6_766, "its card, not looked up here, train split"),
+    "helpsteer2_preference": Count(6_766, "a description of its files, train split"),
     "ultrafeedback": Count(63_967, "its card, not looked up here"),
-    "offsetbias": Count(8_504, "its card, not looked up here"),
-    "skywork_preference_80k_v02": Count(77_016, "its card, not looked up here"),
+    "offsetbias": Count(8_504, "its card"),
+    "skywork_preference_80k_v02": Count(77_016, "its card"),
     "math": Count(7_500, "its card, not looked up here, train split; one item of each problem"),
     "hh_rlhf_hub": Count(160_800, "its card, not looked up here, train split"),
     "rewardbench": Count(2_985, "its card, not looked up here, filtered split"),
     "rewardbench_math_prm": Count(447, "counted in the file"),
-    "ppe_preference": Count(16_038, "its card, not looked up here"),
+    "ppe_preference": Count(16_038, "its card"),
     "rmb": Count(15_926, "counted in the stored files"),
     "realmistake": Count(900, "counted in the file"),
     **{

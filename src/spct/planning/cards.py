@@ -28,7 +28,7 @@ class Card:
 
 CARDS = {
     "a100": Card(
-        "A100 80 GB", 312e12, 80, "NVIDIA's data sheet, not looked up here; bfloat16, dense"
+        "A100 80 GB", 312e12, 80, "NVIDIA's data sheet, as others cite it; bfloat16, dense"
     ),
     "h100": Card(
         "H100 SXM", 989e12, 80, "NVIDIA's data sheet, not looked up here; bfloat16, dense"
