@@ -80,7 +80,10 @@ def mean(values: Floats, weights: Weights) -> Statistic:
     sums = (kept @ (values[defined] - value).astype(np.float32)).astype(np.float64)
     mass = kept.sum(axis=1)
     gaps = np.divide(sums, mass, out=np.zeros(len(mass)), where=mass > 0)
-    return Statistic(value, value + gaps, int(defined.sum()))
+    found = values[defined]
+    # rounding must not take a mean beyond the values it is of
+    draws = np.clip(value + gaps, found.min(), found.max())
+    return Statistic(value, draws, len(found))
 
 
 def pooled(per_seed: Sequence[Statistic]) -> Statistic:
