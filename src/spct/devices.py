@@ -33,13 +33,22 @@ def found() -> list[str]:
     """
     for variable in (STAND_IN, VISIBLE):
         if variable in os.environ:
-            names = (name.strip() for name in os.environ[variable].split(","))
-            return [name for name in takewhile(_is_gpu, names) if name]
+            return _listed(variable)
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
     listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
     return re.findall(r"^GPU \d+: .*\(UUID: (\S+)\)", listed.stdout, re.MULTILINE)
+
+
+def visible() -> list[str]:
+    """Names of the GPUs that CUDA shows this process, in CUDA's order."""
+    return _listed(VISIBLE) if VISIBLE in os.environ else found()
+
+
+def _listed(variable: str) -> list[str]:
+    names = (name.strip() for name in os.environ[variable].split(","))
+    return [name for name in takewhile(_is_gpu, names) if name]
 
 
 def _is_gpu(name: str) -> bool:

@@ -209,10 +209,11 @@ def test_the_second_half_of_the_gpus_samples(
 ) -> None:
     names = {1: "x,a", 2: "x,y,b,c"}[of]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for name, value in {"SPCT_GPUS": names, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": of}.items():
+    own = {"CUDA_VISIBLE_DEVICES": names, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": of}
+    for name, value in {**own, "SPCT_GPUS": "of,all,jobs,here"}.items():
         monkeypatch.setenv(name, str(value))
     assert own_gpu() == gpu
-    monkeypatch.setenv("SPCT_GPUS", names[: 2 * of - 1])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names[: 2 * of - 1])
     with pytest.raises(ConfigError, match=r"leaves none to sample.*resources gpu"):
         own_gpu()
 

@@ -82,6 +82,11 @@ def test_values_that_are_missing_leave_the_mean() -> None:
         mean(np.array([np.nan] * 3), weights)
 
 
+def test_rounding_takes_no_mean_beyond_its_values() -> None:
+    draws = mean(np.array([0.0, 1.0, 0.0]), item_weights(names(3), 2000, 0)).draws
+    assert draws.min() == 0.0 and draws.max() == 1.0
+
+
 def test_pairing_removes_what_both_share() -> None:
     draw = np.random.default_rng(0)
     base = [draw.random(100) for _ in range(3)]

@@ -150,7 +150,7 @@ def own_gpu() -> str | None:
     """
     if not torch.cuda.is_available():
         return None
-    names = devices.found()
+    names = devices.visible()
     trainers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     number = trainers + int(os.environ.get("LOCAL_RANK", "0"))
     if number >= len(names):
