@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 
 import torch
@@ -70,6 +71,13 @@ class Layout:
     owner: Tensor  # [S] prompt of each row of ``completions``
     shortest: int  # tokens of the shortest prompt
     _masks: dict[tuple[str, int | None], Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def read(self) -> Tensor:
+        """[R] tokens of the row whose last states may be read: ends of prompts, completions."""
+        first = self.prompts.start + self.prompts.tokens
+        rest = torch.arange(first, self.ids.shape[1], device=self.ids.device)
+        return torch.cat([self.prompts.ends, rest])
 
     def first_key(self, window: int | None) -> int:
         """Prompt columns before this one are outside every completion token's window."""

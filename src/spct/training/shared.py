@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spct.training import attention, plain
+from spct.training import attention, narrow, plain
 from spct.training.groups import Group, Read
 from spct.training.layout import lay_out
 
@@ -30,12 +30,14 @@ def completion_states(
     attention.install(model)
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     layout = lay_out([group for group in groups if any(group.lengths)], device, read)
-    hidden: Tensor = model.get_decoder()(  # type: ignore[operator]
-        input_ids=layout.ids,
-        position_ids=layout.positions,
-        # four dimensions: the model passes it on instead of building a [T, T] mask nobody reads
-        attention_mask=torch.zeros(1, 1, 1, 1, device=device),
-        use_cache=False,
-        layout=layout,
-    ).last_hidden_state
+    decoder = model.get_decoder()  # type: ignore[operator]
+    with narrow.last_layer(decoder, layout):
+        hidden: Tensor = decoder(
+            input_ids=layout.ids,
+            position_ids=layout.positions,
+            # four dimensions: the model passes it on instead of building a [T, T] mask nobody reads
+            attention_mask=torch.zeros(1, 1, 1, 1, device=device),
+            use_cache=False,
+            layout=layout,
+        ).last_hidden_state
     return hidden[0].index_select(0, layout.states)
