@@ -226,6 +226,24 @@ def test_prompt_tokens_pass_once() -> None:
     assert seen[1].shape == (4, 24)
 
 
+def test_the_last_feed_forward_block_sees_the_tokens_read_alone() -> None:
+    """Only in a shared pass, and not where activations are computed again."""
+    model, seen = build("llama"), []
+    blocks = [layer.mlp for layer in model.get_decoder().layers]
+    for block in blocks:
+        block.gate_proj.register_forward_hook(lambda _, args, out: seen.append(args[0].shape[1]))
+    groups = make([(9, [4, 6]), (5, [3])])
+    passed = 9 + 5 + 3 + 5 + 2  # the last token of a completion does not pass
+    shared.completion_states(model, groups)
+    assert seen == [passed, 2 + 3 + 5 + 2]
+    assert not any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
+    seen.clear()
+    model.train()
+    model.gradient_checkpointing_enable()
+    shared.completion_states(model, groups)
+    assert seen == [passed, passed]
+
+
 def test_the_last_layer_attends_for_the_prompt_tokens_read_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
