@@ -22,8 +22,10 @@ def last_layer(decoder: nn.Module, layout: Layout) -> Iterator[None]:
     Does nothing for a decoder that calls it otherwise, and none under activation checkpointing:
     the second forward pass runs after the context and must do what the first did.
     """
-    block = getattr(list(getattr(decoder, "layers", [None]))[-1], "mlp", None)
-    if block is None or getattr(decoder, "gradient_checkpointing", False):
+    layer = list(getattr(decoder, "layers", [None]))[-1]
+    block = getattr(layer, "mlp", None)
+    twice = any(getattr(module, "gradient_checkpointing", False) for module in (decoder, layer))
+    if block is None or twice:
         yield
         return
     rows = layout.read
