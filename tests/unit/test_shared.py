@@ -20,6 +20,7 @@ from spct.training.batching import Example
 from spct.training.choice import choose, saving, served, verify
 from spct.training.groups import Group, Read, grouped, micro_batches, padded_tokens, parts
 from spct.training.logprobs import token_logprobs
+from spct.training.parallel import _recompute
 
 V = 97
 SHAPE: dict[str, Any] = {
@@ -239,9 +240,9 @@ def test_the_last_feed_forward_block_sees_the_tokens_read_alone() -> None:
     assert not any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
     seen.clear()
     model.train()
-    model.gradient_checkpointing_enable()
-    shared.completion_states(model, groups)
-    assert seen == [passed, passed]
+    _recompute(model)
+    shared.completion_states(model, groups).sum().backward()
+    assert seen[:2] == [passed, passed] and set(seen[2:]) == {passed}
 
 
 def test_the_last_layer_attends_for_the_prompt_tokens_read_alone(
