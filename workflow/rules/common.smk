@@ -79,11 +79,10 @@ def many(name, listed=""):
 # A scheduler signals all processes of a job: the shell lives on until the stage has kept its state.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
-# A job with GPUs has them to itself (src/spct/devices.py).
-OWN = "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu}) "
-# `spct` for a stage that can use GPUs, and for one that trains: a process on each of them, on one
-# machine or several, or a process for every few of them (src/spct/launch.py).
-SPCT = OWN + "spct"
+# `spct` for a stage that can use GPUs, which it has to itself (src/spct/devices.py), and for one that
+# trains: a process on each of them, on one machine or several, or a process for every few of them
+# (src/spct/launch.py).
+SPCT = "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu}) spct"
 TRAIN = (
     "$(test {resources.gpu} -gt 0 && echo python -m spct.launch"
     " {resources.nodes} {resources.gpu} {params.gpus_each}) spct"
