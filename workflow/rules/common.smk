@@ -82,7 +82,9 @@ shell.prefix("set -euo pipefail; trap : TERM; ")
 # `spct` for a stage that can use GPUs, which it has to itself (src/spct/devices.py), and for one that
 # trains: a process on each of them, on one machine or several, or a process for every few of them
 # (src/spct/launch.py).
-SPCT = "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu}) spct"
+SPCT = (
+    "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu}) spct"
+)
 TRAIN = (
     "$(test {resources.gpu} -gt 0 && echo python -m spct.launch"
     " {resources.nodes} {resources.gpu} {params.gpus_each}) spct"
