@@ -35,6 +35,7 @@ from spct.training.world import DEADLINE
 
 # Bytes between the beginnings of tensors in the mapped memory are multiples of this.
 ALIGN = 64
+PATIENCE = 30.0  # seconds for an engine to shut down by itself
 SHARED = Path("/dev/shm")  # memory that looks like a folder; elsewhere the temporary folder
 TOLD = (ConfigError, StageStopped, BrokenArtifact)  # their texts name the fix
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -206,10 +207,12 @@ def _visible(gpu: str | None) -> Iterator[None]:
 
 
 def _end(connection: Connection, process: Any) -> None:
-    """Let the process end by itself, or else make it."""
+    """Let the process end by itself, or else make it; it is gone when this returns."""
     connection.close()
-    process.join(timeout=5)
-    process.kill()
+    process.join(timeout=PATIENCE)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 # ---- the other process -------------------------------------------------------------------------
