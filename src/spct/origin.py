@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from spct.artifact import BrokenArtifact
+from spct.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,18 @@ class Origin:
     def slice_file(self, piece: Piece) -> Path:
         """The frozen slice a piece was computed with."""
         return self.results / piece.home / "config" / f"{piece.slice}.yaml"
+
+
+def folder_of(name: str) -> Path:
+    """The folder a person names: itself, or a run's below ``results/``.
+
+    Raises :class:`spct.errors.ConfigError` if there is neither.
+    """
+    path = Path(name) if Path(name).name else Path(name).absolute()
+    for folder in (path, Path("results") / name):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(f"{name} is no folder, and no run below results/")
 
 
 def recorded(folder: Path) -> bool:

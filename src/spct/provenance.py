@@ -2,8 +2,8 @@
 
 Manifests hold what a later stage has to agree on. The sidecar ``<file>.made.json``, inside a folder
 ``made.json``, holds the rest: inputs and their hashes, the slice, seed, code, packages, hardware,
-determinism tier, seconds. ``spct verify`` follows it back, ``spct explain`` compares it with today.
-Nothing of the environment's variables is written, nor the names of machine and user.
+determinism tier, seconds, peak memory. ``spct verify`` follows it back, ``spct explain`` compares
+it with today. Nothing of the environment's variables is written, nor the names of machine and user.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def record(
         "hardware": hardware(),
         "started": _day_and_time(time.time() - seconds),
         "seconds": round(seconds, 3),
+        "peak_memory_gib": round(peak_memory() / 2**30, 3),
     }
     for path in map(Path, outputs.values()):
         if path.exists():
@@ -206,6 +207,22 @@ def hardware() -> dict[str, Any]:
             torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())
         ]
     return found
+
+
+def peak_memory() -> float:
+    """The most bytes that tensors held on this process's GPU; without one, that the process held.
+
+    Of a training over several processes this is the main one's. Zero where no system tells.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    try:
+        text = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    held = re.search(r"^VmHWM:\s*(\d+) kB$", text, re.MULTILINE)
+    return 1024.0 * int(held[1]) if held else 0.0
 
 
 def _processor() -> str:

@@ -124,15 +124,6 @@ class Tally:
         print(f"broken  {why}")
 
 
-def folder_of(name: str) -> Path:
-    """The folder a person names: itself, or a run's below ``results/``."""
-    path = Path(name) if Path(name).name else Path(name).absolute()
-    for folder in (path, Path("results") / name):
-        if folder.is_dir():
-            return folder
-    raise ConfigError(f"verify: {name} is no folder, and no run below results/")
-
-
 def _finished(folder: Path) -> bool:
     """Whether a run's curves, or a set's tables, are there."""
     if origin.runs_of(folder):
@@ -149,7 +140,7 @@ def verify_cli(words: list[str]) -> int:
     named = [word for word in words if word != "--quick"]
     if not named or any(word.startswith("-") for word in named):
         raise ConfigError("verify: name a run or a folder, such as tiny; --quick: hashes alone")
-    folders, tally = [folder_of(name) for name in named], Tally()
+    folders, tally = [origin.folder_of(name) for name in named], Tally()
     for path in dict.fromkeys(path for folder in folders for path in of_run(folder)):
         tally.artefact(path)
     finished = [one for one in folders if _finished(one)]

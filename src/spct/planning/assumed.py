@@ -101,12 +101,13 @@ def training_items(cfg: Config) -> Items:
 
 def bench_items(cfg: Config) -> Items:
     """The benchmark items as the run judges them."""
-    found = _restricted(_bench_items(cfg), cfg)
-    if cfg.recast.form != "pairs":
-        return found
-    pairs = sum(count * max(1, n - 1) for n, count in found.by_responses.items() if n > 1)
-    rest = {n: count for n, count in found.by_responses.items() if n == 1}
-    return Items({**rest, 2: pairs}, f"{found.source}; recast.form=pairs")
+    found, form = _restricted(_bench_items(cfg), cfg), cfg.recast.form
+    counts, told = found.by_responses, f"{found.source}; recast.form={form}"
+    if form == "pairs":  # lists alone, the best against each other
+        return Items({2: sum(count * (n - 1) for n, count in counts.items() if n > 2)}, told)
+    if form == "reference":
+        return Items({n: count for n, count in counts.items() if n > 1}, told)
+    return found
 
 
 def _restricted(items: Items, cfg: Config) -> Items:

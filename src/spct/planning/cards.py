@@ -13,6 +13,10 @@ GIB = 2**30
 BYTES = {"bfloat16": 2, "float32": 4}
 # Of a bank's row: beside the text, and of the text a token (zstd); measured on tiny's banks.
 ROW_BYTES, TOKEN_BYTES = 8.0, 1.0
+# Of a row of scores alone; measured likewise.
+SCORES, SCORE_BYTES = ("token_prob", "baseline_score"), 10.0
+# Of a step's line in the log of a training that tells many things; measured on tiny's GRPO.
+LOG_BYTES = {"grpo": 2200.0}
 STATES = 2  # resume states kept of a running stage (spct.training.checkpoint)
 
 
@@ -51,6 +55,11 @@ class Cluster:
     sampling: float
 
     @property
+    def shares(self) -> tuple[float, float]:
+        """Utilisation in sampling and in training."""
+        return self.sampling, self.training
+
+    @property
     def size(self) -> int:
         """All cards."""
         return self.nodes * self.gpus
@@ -69,13 +78,15 @@ class Cost:
     notes: list[str]
 
 
-def cost(work: Work, run: Run, cluster: Cluster) -> Cost:
-    """Hours, memory and disk of one piece of work."""
+def cost(work: Work, run: Run, cluster: Cluster, rate: float | None = None) -> Cost:
+    """Hours, memory and disk of one piece of work.
+
+    ``rate``: measured FLOPs a second of a card; None for the cluster's share of its peak.
+    """
     if work.shape is None:
         return Cost(0.0, 0.0, 0, 0.0, 0.0, 0.0, [])
-    hours = (
-        work.sampling_flops / cluster.sampling + work.training_flops / cluster.training
-    ) / cluster.card.peak / 3600  # fmt: skip
+    sampling, training = (rate or share * cluster.card.peak for share in cluster.shares)
+    hours = (work.sampling_flops / sampling + work.training_flops / training) / 3600
     if work.steps:
         return _training(work, work.shape, run, cluster, hours)
     return _sampling(work, work.shape, run, cluster, hours)
@@ -92,7 +103,10 @@ def _sampling(work: Work, shape: Shape, run: Run, cluster: Cluster, hours: float
     at_once = max(1, min(work.jobs, cluster.size // gpus))
     rounds = math.ceil(work.jobs / at_once)
     wall = rounds * hours / work.jobs / gpus
-    disk = work.samples * (ROW_BYTES + TOKEN_BYTES * work.completion_tokens / work.samples) / GIB
+    if work.node.stage in SCORES:
+        disk = work.samples * SCORE_BYTES / GIB
+    else:
+        disk = (work.samples * ROW_BYTES + work.completion_tokens * TOKEN_BYTES) / GIB
     note = f"memory: {width} bytes a weight and one longest sequence; GPUs of a job: {gpus}"
     if spec.sampler.engine == "vllm":
         note += "; vLLM then fills sampler.vllm.gpu_memory with cache"
@@ -126,7 +140,8 @@ def _training(work: Work, shape: Shape, run: Run, cluster: Cluster, hours: float
     notes = [f"memory, GiB: {named} (passes of a step on a GPU: {passes})"]
     if memory > cluster.card.memory:
         notes.append(f"does not fit {cluster.card.name}: more nodes, or fewer tokens a step")
-    disk, passing = width * shape.params / GIB, (STATES + 1) * 12.0 * shape.params / GIB
+    log = LOG_BYTES.get(work.node.stage, 0.0) * work.steps
+    disk, passing = (width * shape.params + log) / GIB, (STATES + 1) * 12.0 * shape.params / GIB
     return Cost(hours, hours / cards, cards, memory, disk, passing, notes)
 
 

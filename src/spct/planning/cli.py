@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from spct.config import ConfigError
 from spct.names import normalise, run_name
-from spct.planning import assumed
+from spct.origin import folder_of
+from spct.planning import against, measured
+from spct.planning.assumed import Lengths
 from spct.planning.cards import CARDS, Cluster, Cost, cost
+from spct.planning.measured import Rates
 from spct.planning.work import Planner, Work
 from spct.runs import Runs
 
@@ -33,13 +36,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sampling-utilisation", type=float, default=SAMPLING, help="the same, in sampling"
     )
+    parser.add_argument(
+        "--measured", metavar="RUN", help="a finished run: its lengths and speeds, on such cards"
+    )
+    parser.add_argument("--against", metavar="RUN", help="a finished run to hold the plan against")
     return parser
 
 
-def planned(words: Sequence[str]) -> Planner:
+def planned(words: Sequence[str], lengths: Lengths | None = None) -> Planner:
     """The planner of an experiment (``experiment=…``, default tiny) with overrides.
 
-    Raises :class:`~spct.errors.ConfigError` for a wrong key, or a sweep: one run is planned.
+    ``lengths``: measured ones. Raises :class:`~spct.errors.ConfigError` for a wrong key, or a
+    sweep: one run is planned.
     """
     given = dict(word.split("=", 1) for word in words if word.startswith("experiment="))
     experiment = given.get("experiment", "tiny")
@@ -47,13 +55,29 @@ def planned(words: Sequence[str]) -> Planner:
     if experiment.startswith("sweep/"):
         raise ConfigError("plan: a sweep is several runs; plan one of them")
     runs = Runs(experiment, overrides)
-    return Planner(runs, run_name(experiment, normalise(overrides)))
+    return Planner(runs, run_name(experiment, normalise(overrides)), lengths)
+
+
+def pilot(words: Sequence[str], name: str) -> tuple[Planner, Rates]:
+    """The planner that has the lengths of a finished run, and that run's rates.
+
+    Raises as :func:`planned`, :func:`spct.origin.folder_of` and
+    :func:`spct.planning.measured.read`.
+    """
+    done = measured.read(folder_of(name))
+    own = [f"experiment={done.source.experiment}", *done.source.overrides]
+    itself = planned(own)
+    lengths = measured.lengths(done, itself.lengths)
+    return planned(words, lengths), measured.rates(done, planned(own, lengths))
 
 
 def plan_cli(argv: Sequence[str]) -> int:
-    """Print the table, the sources of its figures and, for the paper's model, its hours; 0."""
+    """Print the table, the sources of its figures and what they are held against; 0."""
     args = _parser().parse_args(list(argv))
-    planner = planned(args.words)
+    planner, rates = (
+        pilot(args.words, args.measured) if args.measured else (planned(args.words), None)
+    )
+    done = measured.read(folder_of(args.against)) if args.against else None
     builtin = planner.cfg.model.source.startswith("builtin:")
     card = CARDS[args.card or ("cpu" if builtin else "a100")]
     nodes, gpus = (1, 1) if card.name.endswith("core") else (args.nodes, args.gpus)
@@ -61,21 +85,48 @@ def plan_cli(argv: Sequence[str]) -> int:
     if min(nodes, gpus) < 1 or not all(0 < share <= 1 for share in shares):
         raise ConfigError("plan: at least one node and GPU; utilisation above 0, at most 1")
     cluster = Cluster(card, nodes, gpus, *shares)
-    found = [(work, cost(work, planner.run, cluster)) for work in planner.works()]
-    print("\n".join([*_table(planner, cluster, found), "", *_sources(planner, cluster, found)]))
-    print("\n".join(["", *against_paper(planner, found)]))
+    found = [
+        (work, cost(work, planner.run, cluster, rates.of(work) if rates else None))
+        for work in planner.works()
+    ]
+    print("\n".join([*_table(planner, cluster, found, rates), ""]))
+    print(
+        "\n".join([*_sources(planner, cluster, found, rates), "", *against.paper(planner, found)])
+    )
+    if done:
+        print(
+            "\n".join(
+                [f"Against {done.run}, a mean of its seeds", *_aligned(against.run(done, found))]
+            )
+        )
     return 0
 
 
-def _table(planner: Planner, cluster: Cluster, found: list[tuple[Work, Cost]]) -> Iterator[str]:
+def _table(
+    planner: Planner, cluster: Cluster, found: list[tuple[Work, Cost]], rates: Rates | None
+) -> Iterator[str]:
     seeds = len(planner.cfg.plan.seeds)
     yield (
         f"{planner.run.name}, one seed of {seeds}, on {cluster.nodes} x {cluster.gpus} "
-        f"{cluster.card.name} at {cluster.training:.0%} of their peak in training, "
-        f"{cluster.sampling:.0%} in sampling"
+        f"{cluster.card.name} {_speed(cluster, rates)}"
     )
-    rows = [HEAD, *(_row(work, price) for work, price in found if work.shape), _total(found)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    yield from _aligned(
+        [HEAD, *(_row(work, price) for work, price in found if work.shape), _total(found)]
+    )
+
+
+def _speed(cluster: Cluster, rates: Rates | None) -> str:
+    if rates:
+        return f"as fast as {rates.run} was"
+    return (
+        f"at {cluster.training:.0%} of their peak in training, {cluster.sampling:.0%} in sampling"
+    )
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Columns to the right, the first to the left."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         yield "  ".join([first.strip().ljust(widths[0]), *rest]).rstrip()
@@ -116,7 +167,9 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _sources(planner: Planner, cluster: Cluster, found: list[tuple[Work, Cost]]) -> Iterator[str]:
+def _sources(
+    planner: Planner, cluster: Cluster, found: list[tuple[Work, Cost]], rates: Rates | None
+) -> Iterator[str]:
     """Where the figures are from: of each stage, then what all of them rest on."""
     yield "Where the figures are from"
     for work, price in found:
@@ -128,10 +181,7 @@ def _sources(planner: Planner, cluster: Cluster, found: list[tuple[Work, Cost]])
     yield "  all stages"
     yield f"    lengths and shares: {planner.lengths.source}"
     yield f"    GPU: {cluster.card.peak / 1e12:g} TFLOP/s a card, {cluster.card.source}"
-    yield (
-        "    GPU-hours: FLOPs / (peak x utilisation); utilisation is an assumption "
-        "(--utilisation, --sampling-utilisation); attention over the context is left out"
-    )
+    yield f"    GPU-hours: {_hours(rates)}"
     yield (
         "    hours: stages one after another; a training has all GPUs, a sampling stage as many "
         "jobs at a time as GPUs hold; loading, waiting and the CPU stages are left out"
@@ -141,22 +191,21 @@ def _sources(planner: Planner, cluster: Cluster, found: list[tuple[Work, Cost]])
     yield f"    without a model, so not in the table: {', '.join(idle)}, curves, health, report"
 
 
+def _hours(rates: Rates | None) -> str:
+    if rates:
+        return (
+            f"FLOPs by FLOPs a second of the same stage and size in {rates.run}, else of the same "
+            "stage, else of all training or sampling; loading and attention are in these"
+        )
+    return (
+        "FLOPs / (peak x utilisation); utilisation is an assumption (--utilisation, "
+        "--sampling-utilisation; --measured RUN takes a finished run's); attention over the "
+        "context is left out"
+    )
+
+
 def _weights(work: Work) -> str:
     shape = work.shape
     assert shape is not None
     active = "" if shape.active == shape.params else f", {shape.active / 1e9:.3g}e9 active"
     return f"{shape.params:,}{active} ({shape.source})"
-
-
-def against_paper(planner: Planner, found: Sequence[tuple[Work, Cost]]) -> Iterator[str]:
-    """The plan's GPU-hours beside those that the paper reports for its 27B; else nothing."""
-    if planner.cfg.plan.main != "gemma2_27b":
-        return
-    yield f"Against the paper's hours ({assumed.PAPER}, appendix; {assumed.PAPER_GPUS} A100)"
-    for stage, hours in assumed.PAPER_HOURS.items():
-        reported = hours * assumed.PAPER_GPUS
-        for price in (price for work, price in found if work.node.stage == stage):
-            yield (
-                f"  {stage}: reported {hours} h = {reported:,.0f} GPU-hours; planned "
-                f"{price.gpu_hours:,.0f}; planned / reported {price.gpu_hours / reported:.2f}"
-            )

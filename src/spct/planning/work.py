@@ -54,10 +54,11 @@ def orders(n: int, samples: float) -> float:
 class Planner:
     """Estimates of one run's work, for one seed."""
 
-    def __init__(self, runs: Runs, name: str) -> None:
+    def __init__(self, runs: Runs, name: str, lengths: Lengths | None = None) -> None:
+        """``lengths``: measured ones; None for those assumed of such data."""
         self.runs, self.run = runs, runs.runs[name]
         self.cfg = self.run.cfg
-        self.lengths: Lengths = assumed.lengths(self.cfg)
+        self.lengths: Lengths = lengths or assumed.lengths(self.cfg)
         self.train: Items = assumed.training_items(self.cfg)
         self.bench: Items = assumed.bench_items(self.cfg)
 
