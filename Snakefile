@@ -18,6 +18,7 @@ report: "reports/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/freeze.smk"
+include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/audit.smk"
 include: "workflow/rules/recast.smk"

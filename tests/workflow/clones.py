@@ -62,13 +62,15 @@ class Clone:
     """A copy of the repository and the Snakemake that runs in it."""
 
     root: Path
+    path: tuple[Path, ...] = ()  # to look for Python modules in after the clone's own
 
     def start(self, module: str, *args: str, to: IO[str] | None = None) -> subprocess.Popen[str]:
         """A Python module started in the clone, with the clone's own package.
 
         What it says goes to a file or, without one, into a pipe.
         """
-        env = {**os.environ, "PYTHONPATH": str(self.root / "src")}
+        path = os.pathsep.join(map(str, (self.root / "src", *self.path)))
+        env = {**os.environ, "PYTHONPATH": path}
         return subprocess.Popen(
             [sys.executable, "-m", module, *args],
             cwd=self.root, env=env, stdout=to or subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -6,10 +6,12 @@ import csv
 import json
 import random
 import shlex
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
-from clones import Clone, clone_to, hashes
+from clones import ROOT, Clone, clone_to, hashes
 from kill_anywhere import Hunt, Moment
 
 from spct import tracking
@@ -105,6 +107,34 @@ def test_no_secret_of_the_environment_is_in_any_file(undisturbed: Clone) -> None
         p.name for p in seen
     }
     assert not [path for path in seen if SECRET.encode() in path.read_bytes()]
+
+
+def test_plain_commands_give_the_same_on_a_machine_without_snakemake(
+    undisturbed: Clone, tmp_path: Path
+) -> None:
+    """benchmarks/unrolled.py, its time up in the middle of a stage and taken up again."""
+    clone = clone_to(tmp_path / "clone", weights=True)
+    shutil.copytree(ROOT / "benchmarks", clone.root / "benchmarks")
+    clone.run("benchmarks.unrolled", "write", "smoke")
+    missing = tmp_path / "missing"
+    for name in ("snakemake", "mlflow"):
+        (missing / name).mkdir(parents=True)
+        (missing / name / "__init__.py").write_text("raise ImportError('not on this machine')")
+    clone.path = (missing,)
+    steps = json.loads((clone.root / "results/smoke/commands.json").read_text())
+    walk = ("benchmarks.unrolled", "walk", "results/smoke/commands.json")
+    early = clone.run(*walk, "--limit", "12")
+    assert "out of time" in early and "no time" in early and "failed" not in early
+    home = tmp_path / "home"
+    text = clone.run(*walk, "--limit", "600", "--pack", str(home))
+    assert f"{len(steps)} of {len(steps)} stages finished" in text and "was there" in text
+    assert hashes(clone.root) == hashes(undisturbed.root)
+    packed: list[str] = []
+    for part in home.iterdir():
+        with tarfile.open(part) as archive:
+            packed += archive.getnames()
+    assert {"results/smoke/curves.csv", "reports/smoke/scaling.svg"} <= set(packed)
+    assert not [name for name in packed if name.endswith(".safetensors")]
 
 
 def test_every_number_verifies_elsewhere(undisturbed: Clone, tmp_path: Path) -> None:

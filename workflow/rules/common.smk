@@ -82,9 +82,8 @@ shell.prefix("set -euo pipefail; trap : TERM; ")
 # `spct` for a stage that can use GPUs, which it has to itself (src/spct/devices.py), and for one that
 # trains: a process on each of them, on one machine or several, or a process for every few of them
 # (src/spct/launch.py).
-SPCT = (
-    "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu}) spct"
-)
+DEVICES = "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu})"
+SPCT = DEVICES + " spct"
 TRAIN = (
     "$(test {resources.gpu} -gt 0 && echo python -m spct.launch"
     " {resources.nodes} {resources.gpu} {params.gpus_each}) spct"

@@ -82,7 +82,7 @@ def new_model(size: SizeConfig, seed: int) -> lm.LM:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return lm.LM(transformers.LlamaForCausalLM(config), tokenizer, "")
+    return lm.LM(transformers.LlamaForCausalLM(config).to(lm.device()), tokenizer, "")
 
 
 def _epochs(
