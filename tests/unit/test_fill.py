@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -400,6 +401,28 @@ def test_rollout_policy_numbers_the_models_apart(
     assert {row.item_id for row in rows} == {"pair-0", "pair-1", "pair-2"}
     assert len({row.seed for row in rows}) == len(rows) == 12
     assert [path.name for path in out.parent.iterdir()] == ["0.parquet"]
+
+
+def test_of_several_policies_one_is_in_memory_at_a_time(
+    slice_of: Callable[..., Slice], items_file: Path, talker_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    held: list[weakref.ref[Any]] = []
+    plain = lm.load
+
+    def load(*args: Any, **options: Any) -> lm.LM:
+        assert not any(model() for model in held)
+        found = plain(*args, **options)
+        held.append(weakref.ref(found.model))
+        return found
+
+    monkeypatch.setattr(lm, "load", load)
+    cfg = slice_of("rollout_policy", "rollout_policy.n_samples=1", "rollout_policy.shards=1")
+    models = [talker_folder] * 3
+    stages.rollout_policy(
+        cfg, 3, items=items_file, models=models, shard=0, out=tmp_path / "0.parquet"
+    )
+    assert len(held) == 3
 
 
 @pytest.mark.parametrize(("engine", "weights"), [("native", True), ("hf", True), ("vllm", False)])

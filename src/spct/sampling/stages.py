@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -131,39 +132,46 @@ def rollout_policy(
 
     ``models`` are model folders; the samples of the i-th are numbered from ``i * n_samples`` on.
     """
-    spec = cfg.rollout_policy
     rows: list[Sample] = []
     for number, folder in enumerate(models):
-        model = _load(cfg, folder)
-        talk = _judge(cfg.judge, model)
-        share = _Share.of(out, items, talk, shard, spec.shards, spec.items)
-        stage_seed = derive(seed, "rollout_policy", number)
-
-        def make(item: Item, talk: Judge = talk, stage_seed: int = stage_seed) -> list[Task]:
-            return tasks(
-                talk, item, "sample", spec.n_samples, seed=stage_seed, temperature=spec.temperature
-            )
-
-        sampled = sample_parts(
-            parts_of(out) / str(number),
-            model,
-            cfg.sampler,
-            talk,
-            share.items,
-            make,
-            name=f"rollout_policy {folder.parent.name}-{cfg.model.name}",
-            stage_seed=stage_seed,
-            temperature=spec.temperature,
-            identity=_identity(
-                cfg, cfg.judge, seed, "rollout_policy", items, spec=asdict(spec), shard=shard
-            ),
-        )
-        first = number * spec.n_samples
+        gc.collect()  # what is left of the model before, so that two never share the memory
+        sampled, facts, talk, share = _of_policy(cfg, seed, items, number, folder, shard, out)
+        first = number * cfg.rollout_policy.n_samples
         rows += [replace(row, sample=first + row.sample) for row in sampled]
     manifest = _manifest(cfg, cfg.judge, "rollout_policy", "tuned", seed, items, shard, share)
-    facts = {**describe(model, talk), **ledger(talk, share.items, rows)}
-    write_bank(out, rows, **facts, **manifest)
+    write_bank(out, rows, **facts, **ledger(talk, share.items, rows), **manifest)
     shutil.rmtree(parts_of(out))
+
+
+def _of_policy(
+    cfg: Slice, seed: int, items: Path, number: int, folder: Path, shard: int, out: Path
+) -> tuple[list[Sample], dict[str, Any], Judge, _Share]:
+    """Trajectories of the policy ``number``, what a manifest says of it, its judge, its items."""
+    spec, model = cfg.rollout_policy, _load(cfg, folder)
+    talk = _judge(cfg.judge, model)
+    share = _Share.of(out, items, talk, shard, spec.shards, spec.items)
+    stage_seed = derive(seed, "rollout_policy", number)
+
+    def make(item: Item) -> list[Task]:
+        return tasks(
+            talk, item, "sample", spec.n_samples, seed=stage_seed, temperature=spec.temperature
+        )
+
+    rows = sample_parts(
+        parts_of(out) / str(number),
+        model,
+        cfg.sampler,
+        talk,
+        share.items,
+        make,
+        name=f"rollout_policy {folder.parent.name}-{cfg.model.name}",
+        stage_seed=stage_seed,
+        temperature=spec.temperature,
+        identity=_identity(
+            cfg, cfg.judge, seed, "rollout_policy", items, spec=asdict(spec), shard=shard
+        ),
+    )
+    return rows, describe(model, talk), talk, share
 
 
 def judge(
