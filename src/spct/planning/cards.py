@@ -15,6 +15,8 @@ BYTES = {"bfloat16": 2, "float32": 4}
 ROW_BYTES, TOKEN_BYTES = 8.0, 1.0
 # Of a row of scores alone; measured likewise.
 SCORES, SCORE_BYTES = ("token_prob", "baseline_score"), 10.0
+# Of a shard's schema, manifest and sidecar; measured likewise.
+SHARD_BYTES = 21_000.0
 # Of a step's line in the log of a training that tells many things; measured on tiny's GRPO.
 LOG_BYTES = {"grpo": 2200.0}
 STATES = 2  # resume states kept of a running stage (spct.training.checkpoint)
@@ -28,6 +30,7 @@ class Card:
     peak: float
     memory: float
     source: str
+    own: float = 0.0  # GiB of a process that has computed nothing yet, where that memory counts
 
 
 CARDS = {
@@ -40,7 +43,9 @@ CARDS = {
     "h200": Card(
         "H200 SXM", 989e12, 141, "NVIDIA's data sheet, not looked up here; bfloat16, dense"
     ),
-    "cpu": Card("one CPU core", 93e9, 8, "matrix products measured in a run of tiny, float32"),
+    "cpu": Card(
+        "one CPU core", 93e9, 8, "matrix products measured in a run of tiny, float32", 0.62
+    ),
 }
 
 
@@ -93,13 +98,17 @@ def cost(work: Work, run: Run, cluster: Cluster, rate: float | None = None) -> C
 
 
 def _sampling(work: Work, shape: Shape, run: Run, cluster: Cluster, hours: float) -> Cost:
-    """A job holds the weights and the cache of one sequence at least, on as few cards as do."""
+    """A job holds the weights and the cache of its sequences, on as few cards as do.
+
+    vLLM makes do with the cache of one sequence; the other engines hold ``batch_size``.
+    """
     spec = run.at(work.node.size)
-    width = BYTES[spec.model.dtype]
+    width, vllm = BYTES[spec.model.dtype], spec.sampler.engine == "vllm"
     longest = spec.sampler.max_prompt_tokens + spec.sampler.max_new_tokens
-    need = width * (shape.params + shape.kv_values * longest) / GIB
-    usable = spec.sampler.vllm.gpu_memory * cluster.card.memory
-    gpus = _cards(need, usable)
+    rows = 1 if vllm else spec.sampler.batch_size
+    need = cluster.card.own + width * (shape.params + shape.kv_values * longest * rows) / GIB
+    usable = (spec.sampler.vllm.gpu_memory if vllm else 1.0) * cluster.card.memory
+    gpus = _cards(need, usable) if vllm else 1  # it alone spreads a model
     at_once = max(1, min(work.jobs, cluster.size // gpus))
     rounds = math.ceil(work.jobs / at_once)
     wall = rounds * hours / work.jobs / gpus
@@ -107,10 +116,15 @@ def _sampling(work: Work, shape: Shape, run: Run, cluster: Cluster, hours: float
         disk = work.samples * SCORE_BYTES / GIB
     else:
         disk = (work.samples * ROW_BYTES + work.completion_tokens * TOKEN_BYTES) / GIB
-    note = f"memory: {width} bytes a weight and one longest sequence; GPUs of a job: {gpus}"
-    if spec.sampler.engine == "vllm":
+    disk += work.jobs * SHARD_BYTES / GIB
+    held = "one longest sequence" if rows == 1 else f"{rows} longest sequences"
+    note = f"memory: {width} bytes a weight and value cached, {held}; GPUs of a job: {gpus}"
+    if vllm:
         note += "; vLLM then fills sampler.vllm.gpu_memory with cache"
-    return Cost(hours, wall, gpus, need / gpus, disk, 0.0, [note])
+    notes = [note]
+    if need / gpus > usable:
+        notes.append(f"does not fit {cluster.card.name}: sampler.batch_size, or sampler=vllm")
+    return Cost(hours, wall, gpus, need / gpus, disk, 0.0, notes)
 
 
 def _cards(need: float, usable: float) -> int:
@@ -127,6 +141,7 @@ def _training(work: Work, shape: Shape, run: Run, cluster: Cluster, hours: float
     passes = math.ceil(step / cards / spec.micro_tokens)
     own = min(spec.micro_tokens, step / cards)
     parts = {
+        "process": cluster.card.own * GIB,
         "weights, gradients, AdamW": 16.0 * shape.params / cards,
         "two layers, embeddings, head": width * _gathered(shape) if cards > 1 or mixed else 0.0,
         "gradients between passes": 4.0 * shape.params if passes > 1 and cards > 1 else 0.0,

@@ -66,8 +66,8 @@ def pilot(words: Sequence[str], name: str) -> tuple[Planner, Rates]:
     """
     done = measured.read(folder_of(name))
     own = [f"experiment={done.source.experiment}", *done.source.overrides]
-    itself = planned(own)
-    lengths = measured.lengths(done, itself.lengths)
+    lengths = measured.lengths(done, planned(own).lengths)
+    lengths = measured.with_general(lengths, done, planned(own, lengths))
     return planned(words, lengths), measured.rates(done, planned(own, lengths))
 
 

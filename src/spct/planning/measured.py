@@ -22,6 +22,7 @@ from spct.errors import ConfigError
 from spct.origin import Origin, Piece
 from spct.planning.assumed import Lengths
 from spct.planning.work import Planner, Work
+from spct.runs import Node
 
 GIB = 2**30
 BANKS = ("rollout", "rollout_policy", "judge")  # the stages that sample
@@ -146,7 +147,7 @@ def _prompts(rows: pa.Table) -> list[int]:
 
 
 def lengths(run: Finished, assumed: Lengths) -> Lengths:
-    """The run's mean lengths and shares; ``assumed`` where it has none."""
+    """The run's mean lengths and shares but for general texts; ``assumed`` where it has none."""
     rows = list(_tables(run, BANKS))
     if not rows:
         return assumed
@@ -162,6 +163,24 @@ def lengths(run: Finished, assumed: Lengths) -> Lengths:
     rolled = sum(part.num_rows for part in _tables(run, ("rollout",)))
     kept = sum(ledger["kept"] for ledger in _ledgers(run))
     return replace(own, kept=kept / rolled) if rolled and kept else own
+
+
+def with_general(known: Lengths, run: Finished, planner: Planner) -> Lengths:
+    """``known``, which ``planner`` plans that run by, with the length of general texts at which the
+    tokens of its RFT come out as they were."""
+    found = []
+    for work in planner.works():
+        use = run.uses.get(work.node.folder)
+        if work.node.stage != "rft" or use is None or not use.tokens:
+            continue
+        kept = known.kept * planner.work(Node("rollout", work.node.size)).samples
+        texts = planner.run.at(work.node.size).rft.epochs * (work.items - kept)
+        if texts:
+            found.append(known.general + (use.tokens - work.trained_tokens) / texts)
+    general = fmean(found) if found else 0.0
+    if general <= 0:
+        return known
+    return replace(known, general=general, source=f"measured on {run.run}")
 
 
 def _tables(run: Finished, stages: Iterable[str]) -> Iterator[pa.Table]:
