@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from spct.sampling.native import NativeSampler
 from spct.sampling.prefix import BLOCK, Prefixes
 from spct.sampling.slots import FEWEST, GRAIN, Slots, slots_for, width
 from spct.schema import JudgeConfig, ModelConfig, SamplerConfig
+from spct.training import attention
 from spct.training.choice import completion_logprobs
 from spct.training.groups import Group
 
@@ -271,6 +273,38 @@ def test_a_model_that_cannot_be_recorded_runs_plainly(
     step = Graphed(lambda view: torch.tensor(view))
     assert [int(step(view)) for view in (256, 512)] == [256, 512]
     assert capsys.readouterr().err.count("not permitted") == 1
+
+
+def test_grouped_heads_read_their_keys_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every step, whatever the release of transformers; the bits are those of the newest."""
+    model = lm.load(ModelConfig("toy_m", "builtin:toy_m", None, "float32", False))
+    name, groups = model.model.config._attn_implementation, attention._packs
+    assert name == "sdpa" and model.model.config.num_key_value_heads == 1
+    requests, asked = ask(random_prompts(40, 17), each=2), []
+
+    def watched(query: torch.Tensor, *others: Any) -> bool:
+        asked.append((query.shape[2], groups(query, *others)))
+        return asked[-1][1]
+
+    monkeypatch.setattr(attention, "_packs", watched)
+    packed = NativeSampler(model, CONFIG).sample(requests)
+    assert {took for queries, took in asked if queries == 1} == {True}
+    assert {took for queries, took in asked if queries > 1} == {False}
+    monkeypatch.setattr(attention, "_packs", lambda *_: False)
+    assert NativeSampler(model, CONFIG).sample(requests) == packed
+
+
+def test_a_model_that_names_no_attention_is_sampled_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requests, found = ask(random_prompts(9, 5)), []
+    for refused in (False, True):
+        model = lm.load(ModelConfig("toy_m", "builtin:toy_m", None, "float32", False))
+        if refused:
+            monkeypatch.setattr(type(model.model.model), "set_attn_implementation", lambda *_: None)
+        found.append(NativeSampler(model, CONFIG).sample(requests))
+        assert (model.model.config._attn_implementation == "sdpa") is refused
+    assert found[0] == found[1]
 
 
 @pytest.mark.gpu

@@ -21,18 +21,24 @@ def choose(
 ) -> tuple[Tensor, Tensor]:
     """Tokens [B] and their log-probs [B] from logits [B, V].
 
-    ``temperature`` [B] of 0 takes the most likely token (log-prob at temperature 1); elsewhere the
-    token is where the cumulative probability passes ``draws`` [B], uniform in [0, 1).
+    ``temperature`` [B], on the CPU wherever the logits are, so that nothing is computed that no row
+    wants: 0 takes the most likely token (log-prob at temperature 1); elsewhere the token is where
+    the cumulative probability passes ``draws`` [B], uniform in [0, 1).
     """
-    greedy = temperature == 0
-    scale = torch.where(greedy, torch.ones_like(temperature), temperature)
-    logprobs = torch.log_softmax(logits.float() / scale[:, None], dim=-1)
+    cold = temperature == 0
+    some_greedy, scale = bool(cold.any()), temperature.masked_fill(cold, 1.0)
+    greedy, scores = cold.to(logits.device), logits.float()
+    if bool((scale != 1).any()):
+        scores = scores / scale.to(logits.device)[:, None]
+    logprobs = torch.log_softmax(scores, dim=-1)
     if top_p < 1.0:
         logprobs = torch.where(greedy[:, None], logprobs, nucleus(logprobs, top_p))
     cumulative = logprobs.exp().double().cumsum_(-1)  # exp in double would be the step's dearest
     target = draws[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1)
-    tokens = torch.where(greedy, logits.argmax(-1), tokens.clamp(max=logits.shape[1] - 1))
+    tokens = tokens.clamp(max=logits.shape[1] - 1)
+    if some_greedy:
+        tokens = torch.where(greedy, logits.argmax(-1), tokens)
     return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
 
 

@@ -24,7 +24,7 @@ class _SeededChoice(LogitsProcessor):
         limit = config.max_new_tokens
         draws = np.stack([uniforms(request.seed, limit) for request in requests])
         self.draws = torch.from_numpy(draws).to(device)
-        self.temperature = torch.tensor([r.temperature for r in requests], device=device)
+        self.temperature = torch.tensor([r.temperature for r in requests])
         self.top_p = config.top_p
         self.logprobs: list[Tensor] = []
 

@@ -10,6 +10,7 @@ of its order, or of how a longer list was cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
@@ -17,6 +18,7 @@ from spct.lm import LM
 from spct.sampling.base import Completion, Request
 from spct.sampling.pools import Pools
 from spct.schema import SamplerConfig
+from spct.training import attention
 
 
 class NativeSampler:
@@ -24,6 +26,8 @@ class NativeSampler:
 
     def __init__(self, lm: LM, config: SamplerConfig) -> None:
         self.lm, self.config = lm, config
+        with suppress(ValueError):  # another kind of attention goes on as it is
+            attention.install(lm.model)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request]) -> list[Completion]:

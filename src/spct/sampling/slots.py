@@ -152,7 +152,7 @@ class Slots:
         self.position = np.zeros(count, np.int64)
         self.made = np.zeros(count, np.int64)
         self.last = np.full(count, lm.pad)
-        self.temperature = np.zeros(count, np.float32)
+        self.temperature = np.ones(count, np.float32)
         self.draws = np.zeros((count, limit))
         self.tokens = np.zeros((count, limit), np.int64)
         self.logprobs = np.zeros((count, limit), np.float32)
@@ -207,7 +207,7 @@ class Slots:
         self.positions.copy_(torch.from_numpy(self.position))
         chosen, logprobs = choose(
             self._forced(self.forward(self._view())),
-            torch.from_numpy(self.temperature).to(self.device),
+            torch.from_numpy(self.temperature),
             torch.from_numpy(self.draws[every, self.made]).to(self.device),
             self.config.top_p,
         )

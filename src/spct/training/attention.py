@@ -1,9 +1,10 @@
 """Attention of a packed row of groups, as an attention function of ``transformers``.
 
 Registered through ``AttentionInterface`` (transformers 5.16 to 5.23). A layer that gets a
-``layout`` attends by it; without one, the model's own implementation runs, so sampling, caches and
-saving are as before. Being a function of the layer's arguments alone, it composes with activation
-checkpointing, whose second forward pass runs inside the backward pass.
+``layout`` attends by it; without one, the model's own implementation runs, but for a decoding step
+of grouped heads (:func:`packed`), so caches and saving are as before. Being a function of the
+layer's arguments alone, it composes with activation checkpointing, whose second forward pass runs
+inside the backward pass.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def _dispatcher(own: Attention | None) -> Attention:
     ) -> tuple[Tensor, Tensor | None]:
         if layout is not None:
             return attend(module, query, key, value, layout, **kwargs), None
+        if own is not None and _packs(query, key, attention_mask, kwargs):
+            return packed(query, key, value, attention_mask, kwargs.get("scaling")), None
         inner = own or sys.modules[type(module).__module__].eager_attention_forward
         result: tuple[Tensor, Tensor | None] = inner(
             module, query, key, value, attention_mask, **kwargs
@@ -72,6 +75,30 @@ def _dispatcher(own: Attention | None) -> Attention:
         return result
 
     return attention
+
+
+def _packs(query: Tensor, key: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
+    """Whether :func:`packed` computes it: one query a row, grouped heads, nothing unusual."""
+    known = HARMLESS | {"scaling", "dropout", "is_causal", "sliding_window"}
+    more = {name for name, given in options.items() if given is not None} - known
+    grouped = query.shape[2] == 1 and key.shape[1] < query.shape[1]
+    shared = mask is not None and mask.shape[1] == 1
+    return grouped and shared and not more and not options.get("dropout")
+
+
+def packed(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None = None
+) -> Tensor:
+    """A decoding step of grouped heads: those that read one key head become its queries.
+
+    ``query`` [B, H, 1, d], ``key`` and ``value`` [B, K, L, d], ``mask`` [B, 1, 1, L]; returns
+    [B, 1, H, d]. transformers does so itself from 5.23 on; before, it copies keys and values for
+    every query head.
+    """
+    rows, heads, _, width = query.shape
+    folded = query.reshape(rows, key.shape[1], -1, width)
+    seen = scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    return seen.reshape(rows, 1, heads, width)
 
 
 def attend(
