@@ -399,6 +399,12 @@ def test_a_tie_is_half_a_win() -> None:
     assert found["slope", 1].value == pytest.approx(wanted[0, 1])
 
 
+def test_a_judge_of_which_nothing_can_be_read_has_no_slope() -> None:
+    """All pairs are there, and none counts."""
+    parts = (np.zeros((4, 2)), np.ones((4, 2)), np.zeros((4, 2)))
+    assert np.isnan(fit(np.ones((3, 4)), parts)).all()
+
+
 def test_a_separable_fit_stays_finite_and_meets_its_equation() -> None:
     won = np.array([[1.0], [1.0], [1.0], [0.0]])
     ratios, counts = np.array([[2.0], [1.0], [0.5], [-1.0]]), np.ones((4, 1))

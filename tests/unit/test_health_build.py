@@ -295,6 +295,27 @@ def test_one_sample_an_item(tmp_path: Path) -> None:
     assert "Repeats" not in path.read_text() and "Length" in path.read_text()
 
 
+def test_a_judge_that_says_nothing_readable_has_a_page_too(tmp_path: Path) -> None:
+    """A base before any training, on a day when all is malformed."""
+    items = make_items(0, 12)
+    write_items(tmp_path / "items.parquet", items, seed=0)
+    mute = [
+        replace(row, outcome="malformed", scores=None, correct=None)
+        for row in make_rows(items, 0.9, n=4)
+    ]
+    bank = tmp_path / "bank.parquet"
+    write_bank(bank, mute, seed=0, policy="base", size="m")
+    build.run(
+        CFG, 0, items=[tmp_path / "items.parquet"], banks=[bank], run="t", out=tmp_path / "h.csv"
+    )
+    rows = table(tmp_path / "h.csv")
+    share = [row for row in rows if "malformed" in row["name"]]
+    assert share and {row["value"] for row in share} == {1.0}, share
+    assert not pick(rows, group="length", name="slope")
+    (path,) = pages(rows, tmp_path)
+    assert "malformed" in path.read_text()
+
+
 def test_a_page_of_outcomes_alone(built: Any, tmp_path: Path) -> None:
     """A bank of ratings, say, has little to show; its page leaves out what it has not."""
     rows = pick(table(built[0] / "health.csv"), policy="base", group="outcome")

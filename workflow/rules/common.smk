@@ -83,7 +83,7 @@ shell.prefix("set -euo pipefail; trap : TERM; ")
 # trains: a process on each of them, on one machine or several, or a process for every few of them
 # (src/spct/launch.py).
 DEVICES = "$(test {resources.gpu} -gt 0 && echo python -m spct.devices {resources.gpu})"
-SPCT = DEVICES + " spct"
+SPCT = f"{DEVICES} spct"
 TRAIN = (
     "$(test {resources.gpu} -gt 0 && echo python -m spct.launch"
     " {resources.nodes} {resources.gpu} {params.gpus_each}) spct"

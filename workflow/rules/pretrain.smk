@@ -15,5 +15,5 @@ rule pretrain:
         runtime=240,
         gpu=0,
     shell:
-        DEVICES + " python -m spct.pretrain.train {input.recipe} {wildcards.base} {output}"
-        " > {log} 2>&1"
+        f"{DEVICES} python -m spct.pretrain.train"
+        " {input.recipe} {wildcards.base} {output} > {log} 2>&1"

@@ -70,10 +70,13 @@ def fit(weights: Floats, parts: Parts) -> Floats:
 
     ``parts``, each (I, R): share of wins, log ratio of lengths, and how much a pair counts. Ratios
     are scaled by their root mean square over all items, so that a draw changes no unit. Newton's
-    method on the log likelihood with a ridge; a step never moves a parameter by more than 2.
+    method on the log likelihood with a ridge; a step never moves a parameter by more than 2. NaN if
+    no pair counts: a judge of which nothing can be read.
     """
     won, ratios, counts = parts
     used = counts > 0
+    if not used.any():
+        return np.full((len(weights), 2), np.nan)
     mass = weights[:, np.nonzero(used)[0]] * counts[used]
     mass = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-300)
     y, z = won[used], ratios[used]
