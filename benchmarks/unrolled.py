@@ -37,7 +37,7 @@ SKIPPED = ("all", "freeze", "track", "paper", "track_set")  # already done, or n
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 GRACE_S = 60  # of SIGTERM
 TAIL = 15  # lines of a failed stage's log
-PART, PARTS = 15 << 20, 8  # bytes of a packed file, and how many there may be
+PART, PARTS = 15 << 20, 4  # bytes of a packed file, and how many there may be
 LEFT_OUT = (".safetensors", ".pt", ".lock")  # weights, resume states
 FIRST = (".csv", ".html", ".svg", ".png", ".json", ".jsonl", ".md", ".log")  # before the banks
 BLOCK = re.compile(r"^(?:local)?rule (\w+):\n(.*?)(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
@@ -165,18 +165,19 @@ def pack(folders: Iterable[Path], out: Path) -> list[str]:
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     worth = [path for path in found if path.suffix not in LEFT_OUT]
     worth.sort(key=lambda path: (path.suffix not in FIRST, path.stat().st_size))
-    parts, left = [[0, []] for _ in range(PARTS)], []
+    room, left = [PART] * PARTS, []
+    packed: list[list[Path]] = [[] for _ in room]
     for path in worth:
-        size = path.stat().st_size + 1024
-        part = next((part for part in parts if part[0] + size <= PART), None)
+        size = path.stat().st_size + 1024  # and a header
+        part = next((part for part, free in enumerate(room) if size <= free), None)
         if part is None:
             left.append(str(path))
-            continue
-        part[0] += size
-        part[1].append(path)
-    for number, (_, paths) in enumerate(parts):
+        else:
+            room[part] -= size
+            packed[part].append(path)
+    for part, paths in enumerate(packed):
         if paths:
-            with tarfile.open(out / f"part{number}.tar.gz", "w:gz", compresslevel=3) as archive:
+            with tarfile.open(out / f"part{part}.tar.gz", "w:gz", compresslevel=3) as archive:
                 for path in paths:
                     archive.add(path)
     return left

@@ -148,6 +148,11 @@ def test_a_run_with_nothing_finished_is_named(small: Path) -> None:
         cli.plan_cli(["experiment=smoke", "--against", "nowhere"])
 
 
+def test_a_run_of_other_models_is_nothing_to_compare_with(small: Path) -> None:
+    with pytest.raises(ConfigError, match="small did none of this work"):
+        cli.plan_cli(["experiment=deepseek_grm_27b", "--against", "small"])
+
+
 # ---- how near such plans come
 
 

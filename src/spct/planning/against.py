@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from spct.errors import ConfigError
 from spct.planning import assumed
 from spct.planning.cards import Cost
 from spct.planning.measured import Finished, Use
@@ -30,12 +31,17 @@ def paper(planner: Planner, found: Sequence[tuple[Work, Cost]]) -> Iterator[str]
 
 
 def run(done: Finished, found: Sequence[tuple[Work, Cost]]) -> Iterator[tuple[str, ...]]:
-    """A row for each piece of work that the finished run has too, and of all: sums, peaks."""
+    """A row for each piece of work that the finished run has too, and of all: sums, peaks.
+
+    Raises :class:`~spct.errors.ConfigError` if they have nothing in common.
+    """
     rows = {
         work.node.folder: _pairs(work, price, done.uses[work.node.folder])
         for work, price in found
         if work.shape is not None and work.node.folder in done.uses
     }
+    if not rows:
+        raise ConfigError(f"plan: {done.run} did none of this work; name a run of the same models")
     yield HEAD
     for name, pairs in rows.items():
         yield (name, *map(_ratio, pairs))

@@ -89,16 +89,11 @@ def plan_cli(argv: Sequence[str]) -> int:
         (work, cost(work, planner.run, cluster, rates.of(work) if rates else None))
         for work in planner.works()
     ]
-    print("\n".join([*_table(planner, cluster, found, rates), ""]))
-    print(
-        "\n".join([*_sources(planner, cluster, found, rates), "", *against.paper(planner, found)])
-    )
+    lines = [*_table(planner, cluster, found, rates), ""]
+    lines += [*_sources(planner, cluster, found, rates), "", *against.paper(planner, found)]
     if done:
-        print(
-            "\n".join(
-                [f"Against {done.run}, a mean of its seeds", *_aligned(against.run(done, found))]
-            )
-        )
+        lines += [f"Against {done.run}, a mean of its seeds", *_aligned(against.run(done, found))]
+    print("\n".join(lines))
     return 0
 
 
