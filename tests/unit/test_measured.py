@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from spct import artifact, provenance
+from spct.artifact import BrokenArtifact
 from spct.config import ConfigError
 from spct.planning import assumed, cards, cli, measured
 from spct.planning.assumed import Lengths
 from spct.planning.cards import CARDS, Cluster
 from spct.planning.measured import Rates, Use
+from spct.records import Sample, write_bank
 from spct.runs import Node
 
 FOLDER = Path("results/small")
@@ -32,11 +32,32 @@ def side(path: Path, seconds: float, **more: Any) -> None:
 
 def shard(place: Path, number: int, rows: list[tuple[str, list[int], str, int, int, str]]) -> Path:
     """A shard of a bank: item, order, kind, tokens of prompt and judgement, outcome."""
-    place.mkdir(parents=True, exist_ok=True)
     path = place / f"{number}.parquet"
-    columns = zip(*rows, strict=True)
-    pq.write_table(pa.table(dict(zip(measured.COLUMNS, map(list, columns), strict=True))), path)
+    write_bank(path, [sample(i, *row) for i, row in enumerate(rows)])
     return path
+
+
+def sample(
+    number: int, item: str, order: list[int], kind: Any, prompt: int, said: int, outcome: str
+) -> Sample:
+    scores, right = ([7, 3], True) if outcome == "ok" else (None, None)
+    return Sample(
+        item,
+        kind,
+        number,
+        0,
+        order,
+        "m",
+        "t",
+        "",
+        prompt,
+        said,
+        -1.0,
+        "stop",
+        outcome,
+        scores,
+        right,
+    )
 
 
 @pytest.fixture
@@ -148,6 +169,13 @@ def test_a_run_with_nothing_finished_is_named(small: Path) -> None:
         cli.plan_cli(["experiment=smoke", "--against", "nowhere"])
 
 
+def test_a_shard_that_cannot_be_read_is_named(small: Path) -> None:
+    path = small / "seed0" / ROLLOUT / "1.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BrokenArtifact, match=r"rollout/toy_s/1\.parquet"):
+        cli.plan_cli(["experiment=smoke", "--measured", "small"])
+
+
 def test_a_run_of_other_models_is_nothing_to_compare_with(small: Path) -> None:
     with pytest.raises(ConfigError, match="small did none of this work"):
         cli.plan_cli(["experiment=deepseek_grm_27b", "--against", "small"])
@@ -163,8 +191,8 @@ def uses(run: str) -> dict[str, Use]:
 def pilot() -> tuple[Lengths, Rates]:
     lengths = Lengths(**MEASURED["lengths"], general=assumed.TOY.general, source="tiny")
     done = measured.Finished("tiny", None, uses("tiny"))  # type: ignore[arg-type]
-    lengths = measured.with_general(lengths, done, cli.planned(["experiment=tiny"], lengths))
-    return lengths, measured.rates(done, cli.planned(["experiment=tiny"], lengths))
+    lengths = measured.with_general(lengths, done, cli.planned(["experiment=tiny"]).having(lengths))
+    return lengths, measured.rates(done, cli.planned(["experiment=tiny"]).having(lengths))
 
 
 # Planned farther off than a quarter, as docs/planning.md says: hours, disk, and why.
@@ -180,7 +208,7 @@ def ratios(run: str) -> tuple[float, float]:
     """Planned by measured, by ``tiny``'s lengths and rates: hours of what it has not run itself,
     disk of all."""
     lengths, rates = pilot()
-    planner, found = cli.planned([f"experiment={run}"], lengths), uses(run)
+    planner, found = cli.planned([f"experiment={run}"]).having(lengths), uses(run)
     new = set(found) if run == "tiny" else {n for n in found if found[n] != uses("tiny").get(n)}
     hours = disk = 0.0
     for work in planner.works():

@@ -30,7 +30,7 @@ class Card:
     peak: float
     memory: float
     source: str
-    own: float = 0.0  # GiB of a process that has computed nothing yet, where that memory counts
+    own: float = 0.0  # GiB of a process beside models and caches, where that memory counts
 
 
 CARDS = {
@@ -44,7 +44,11 @@ CARDS = {
         "H200 SXM", 989e12, 141, "NVIDIA's data sheet, not looked up here; bfloat16, dense"
     ),
     "cpu": Card(
-        "one CPU core", 93e9, 8, "matrix products measured in a run of tiny, float32", 0.62
+        "one CPU core",
+        93e9,
+        8,
+        "matrix products and a process's memory from runs of tiny, float32",
+        0.62,
     ),
 }
 

@@ -9,7 +9,6 @@ from spct.config import ConfigError
 from spct.names import normalise, run_name
 from spct.origin import folder_of
 from spct.planning import against, measured
-from spct.planning.assumed import Lengths
 from spct.planning.cards import CARDS, Cluster, Cost, cost
 from spct.planning.measured import Rates
 from spct.planning.work import Planner, Work
@@ -43,11 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def planned(words: Sequence[str], lengths: Lengths | None = None) -> Planner:
+def planned(words: Sequence[str]) -> Planner:
     """The planner of an experiment (``experiment=…``, default tiny) with overrides.
 
-    ``lengths``: measured ones. Raises :class:`~spct.errors.ConfigError` for a wrong key, or a
-    sweep: one run is planned.
+    Raises :class:`~spct.errors.ConfigError` for a wrong key, or a sweep: one run is planned.
     """
     given = dict(word.split("=", 1) for word in words if word.startswith("experiment="))
     experiment = given.get("experiment", "tiny")
@@ -55,7 +53,7 @@ def planned(words: Sequence[str], lengths: Lengths | None = None) -> Planner:
     if experiment.startswith("sweep/"):
         raise ConfigError("plan: a sweep is several runs; plan one of them")
     runs = Runs(experiment, overrides)
-    return Planner(runs, run_name(experiment, normalise(overrides)), lengths)
+    return Planner(runs, run_name(experiment, normalise(overrides)))
 
 
 def pilot(words: Sequence[str], name: str) -> tuple[Planner, Rates]:
@@ -65,10 +63,10 @@ def pilot(words: Sequence[str], name: str) -> tuple[Planner, Rates]:
     :func:`spct.planning.measured.read`.
     """
     done = measured.read(folder_of(name))
-    own = [f"experiment={done.source.experiment}", *done.source.overrides]
-    lengths = measured.lengths(done, planned(own).lengths)
-    lengths = measured.with_general(lengths, done, planned(own, lengths))
-    return planned(words, lengths), measured.rates(done, planned(own, lengths))
+    itself = planned([f"experiment={done.source.experiment}", *done.source.overrides])
+    lengths = measured.lengths(done, itself.lengths)
+    lengths = measured.with_general(lengths, done, itself.having(lengths))
+    return planned(words).having(lengths), measured.rates(done, itself.having(lengths))
 
 
 def plan_cli(argv: Sequence[str]) -> int:

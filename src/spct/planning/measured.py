@@ -15,14 +15,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from spct import origin, provenance
 from spct.errors import ConfigError
 from spct.origin import Origin, Piece
 from spct.planning.assumed import Lengths
 from spct.planning.work import Planner, Work
+from spct.records import bank_batches
 from spct.runs import Node
+from spct.tracking import read_metrics
 
 GIB = 2**30
 BANKS = ("rollout", "rollout_policy", "judge")  # the stages that sample
@@ -109,7 +110,8 @@ def _tokens(piece: Piece, place: Path) -> float | None:
     if piece.stage in (*BANKS, "score"):
         said, shown = _said_and_shown(bank(place))
         return float(said + shown)
-    steps = metrics(place)
+    log = place / "metrics.jsonl"
+    steps = read_metrics(log) if log.is_file() else []
     counted = [step["update_tokens"] for step in steps if "update_tokens" in step]
     sampled = sum(step.get("rollout_tokens", 0.0) for step in steps)
     return sum(counted) + sampled if counted else None
@@ -118,14 +120,7 @@ def _tokens(piece: Piece, place: Path) -> float | None:
 def bank(place: Path) -> pa.Table:
     """Columns :data:`COLUMNS` of all shards."""
     shards = sorted(place.glob("*.parquet"))
-    return pa.concat_tables(pq.read_table(path, columns=list(COLUMNS)) for path in shards)
-
-
-def metrics(place: Path) -> list[dict[str, float]]:
-    """Rows of ``metrics.jsonl``; none where there is no such file."""
-    path = place / "metrics.jsonl"
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    return pa.concat_tables(rows for path in shards for rows in bank_batches(path, COLUMNS))
 
 
 def _said_and_shown(rows: pa.Table) -> tuple[int, int]:

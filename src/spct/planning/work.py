@@ -55,12 +55,15 @@ class Planner:
     """Estimates of one run's work, for one seed."""
 
     def __init__(self, runs: Runs, name: str, lengths: Lengths | None = None) -> None:
-        """``lengths``: measured ones; None for those assumed of such data."""
         self.runs, self.run = runs, runs.runs[name]
         self.cfg = self.run.cfg
         self.lengths: Lengths = lengths or assumed.lengths(self.cfg)
         self.train: Items = assumed.training_items(self.cfg)
         self.bench: Items = assumed.bench_items(self.cfg)
+
+    def having(self, lengths: Lengths) -> Planner:
+        """The same with measured lengths instead of those assumed of such data."""
+        return Planner(self.runs, self.run.name, lengths)
 
     def works(self) -> list[Work]:
         """Every piece of work of the run, upstream first."""
