@@ -63,7 +63,7 @@ def load(overrides: Sequence[str] = ()) -> Config:
 def _load(folder: Path, overrides: tuple[str, ...]) -> Config:
     cfg = _compose(folder, overrides)
     cfg.judge.criteria = prompts.read_criteria(cfg.judge.criteria)
-    checks.check(cfg)
+    checks.check(vars(cfg))
     return cfg
 
 
@@ -164,7 +164,10 @@ class Slice:
 
     @classmethod
     def read(cls, path: Path, stage: str) -> Slice:
-        """The slice of a frozen file. Raises :class:`ConfigError` naming the file and the key."""
+        """The slice of a frozen file, checked as when it was composed.
+
+        Raises :class:`ConfigError` naming the file and the key.
+        """
         try:
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
@@ -182,4 +185,8 @@ class Slice:
                 groups[name] = OmegaConf.to_object(typed)
             except OmegaConfBaseException as error:
                 raise ConfigError(f"{path}: {_explain(error, name)}") from error
+        try:
+            checks.check(groups)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
         return cls(stage, groups)

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from spct import artifact
+from spct.kinds import BASELINES
 
 CRITIC = "cloud"  # a scalar after a sampled critique
-TRAINED = ("btrm", "pairrm", CRITIC)
+TRAINED = BASELINES
 STOCK = "rm"  # a classifier that somebody else has trained
 # How a table is read, in its manifest: one look; the mean over sampled critiques; the mean
 # probability of a choice over sampled critiques.

@@ -45,14 +45,10 @@ def _check_source(where: str, source: SourceConfig, known: dict[str, Loader]) ->
         raise ConfigError(f"{where}.options.{option}: filter {source.filter} needs a number here")
     if not source.name or "/" in source.name:
         raise ConfigError(f"{where}.name: {source.name!r} is no name for ids; no slash, not empty")
-    if not source.files:
-        raise ConfigError(f"{where}.files: at least one is needed")
     if not (source.path or source.hub or source.url):
         raise ConfigError(f"{where}: it lives nowhere; give path, hub or url")
     if source.hub and not source.path and not source.revision:
         raise ConfigError(f"{where}.revision: name the commit of {source.hub} to read")
-    if source.weight <= 0 or source.limit < 0 or source.max_chars < 0:
-        raise ConfigError(f"{where}: weight is above 0, limit and max_chars are 0 or more")
 
 
 def _one_of(key: str, value: str, known: object) -> None:

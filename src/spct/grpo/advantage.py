@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-STDS = ("population", "sample", "none", "batch")
+from spct.kinds import STDS
 
 
 def advantages(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from spct.kinds import AGGREGATIONS
+
 
 def kl_k1(logprobs: Tensor, reference: Tensor) -> Tensor:
     """Per-token estimate ``logprobs - reference`` (k1, nats): unbiased, of either sign.
@@ -38,7 +40,6 @@ def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
 
 
 KL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
-AGGREGATIONS = ("sequence", "token", "constant")
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import get_type_hints
 
-from spct.checks import BOUNDS, Bound
+from spct import bounds
 from spct.errors import ConfigError
 from spct.sampling.base import HOW
 from spct.schema import OpenAIConfig
 
 VARIABLE = "SPCT_OPENAI"
 NAMES = tuple(name for name in HOW["openai"] if name != "key_env")
-_ONE: Bound = ("1 or more", lambda value: value >= 1)
 
 
 def of_the_moment(config: OpenAIConfig) -> OpenAIConfig:
@@ -26,18 +24,17 @@ def of_the_moment(config: OpenAIConfig) -> OpenAIConfig:
 
     Raises ``ConfigError`` naming the word that is no ``key=value`` of :data:`NAMES` within bounds.
     """
-    kinds = get_type_hints(OpenAIConfig)
+    kinds = bounds.hints(OpenAIConfig)
     given = {}
     for word in os.environ.get(VARIABLE, "").split():
         name, _, text = word.partition("=")
         if name not in NAMES:
             raise ConfigError(f"{VARIABLE}: {name!r} is not one of {', '.join(NAMES)}")
+        number = bounds.plain(kinds[name])
         try:
-            value = kinds[name](text)
+            value = number(text)
         except ValueError:
-            raise ConfigError(f"{VARIABLE}: {word!r} has no {kinds[name].__name__}") from None
-        wanted, holds = BOUNDS.get(f"sampler.openai.{name}", _ONE)
-        if not holds(value):
-            raise ConfigError(f"{VARIABLE}: {word!r} is not {wanted}")
+            raise ConfigError(f"{VARIABLE}: {word!r} has no {number.__name__}") from None
+        bounds.check(value, kinds[name], f"{VARIABLE}: {name}")
         given[name] = value
     return replace(config, **given)
