@@ -9,17 +9,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spct import artifact, config, provenance, storage, writer
+from spct import artifact, bounds, config, provenance, storage, writer
 from spct.arguments import integer, io_arguments, io_parameters
 from spct.bank.versions import UnknownVersion
 from spct.config import Slice
 from spct.errors import BankError, ConfigError, StageStopped
+from spct.kinds import Seed, Size
 from spct.preempt import EXIT_CODE, Preempted, heed
 from spct.stages import STAGES
 
 MENDABLE = (
     *(ConfigError, StageStopped, artifact.BrokenArtifact, BankError, UnknownVersion),
-    FileNotFoundError,
+    *(FileNotFoundError, FloatingPointError),
 )
 USAGE = """usage: spct STAGE --config FILE seed=N io.NAME=PATH …  as the workflow does
        spct STAGE [KEY=VALUE …] seed=N io.NAME=PATH …  by hand, with Hydra overrides
@@ -55,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 2 and a single line on stderr for what the user can mend, 143 if SIGTERM
     ended it with its state kept."""
     args = list(sys.argv[1:] if argv is None else argv)
-    _set_threads()
     heed()
     try:
+        _set_threads()
         return _dispatch(args)
     except MENDABLE as error:
         if os.environ.get("SPCT_DEBUG") == "1":
@@ -80,6 +81,7 @@ def _set_threads() -> None:
     Two threads on busy cores are several times slower than one, and the tier ``cpu`` needs one.
     """
     threads = os.environ.get("SPCT_THREADS", "1")
+    bounds.check(integer("SPCT_THREADS", threads), Size, "SPCT_THREADS")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads
 
@@ -199,6 +201,7 @@ def _split(args: list[str]) -> tuple[Path | None, int, dict[str, list[str]], lis
             frozen = Path(value)
         elif key == "seed":
             seed = integer("seed", value)
+            bounds.check(seed, Seed, "seed")
         elif key.startswith("io."):
             given.setdefault(key.removeprefix("io."), []).append(value)
         elif word.startswith("-"):

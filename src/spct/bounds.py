@@ -93,10 +93,8 @@ class Several:
         return len(value) >= self.least and len(set(value)) == len(value)
 
     def wanted(self, value: list[Any] | Mapping[str, Any]) -> str:
-        """What is missing."""
-        if len(value) < self.least:
-            return "enough: at least one is needed" if self.least == 1 else f"{self.least} or more"
-        return "free of repeats: each at most once"
+        """What such a list is."""
+        return "a list without repeats" if len(value) >= self.least else f"{self.least} or more"
 
 
 Bound = Range | OneOf | Several
@@ -133,8 +131,8 @@ def _bounded(value: Any, kind: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
     """(key, value, bound) of everything in ``value`` that has a bound; all floats are finite."""
     if get_origin(kind) is Annotated:
         kind, *extras = get_args(kind)
-        yield from _bounded(value, kind, key)
         yield from ((key, value, bound) for bound in extras if isinstance(bound, Bound))
+        yield from _bounded(value, kind, key)
     elif get_origin(kind) in (Union, UnionType):
         for option in get_args(kind):
             if isinstance(value, plain(option)):

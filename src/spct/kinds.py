@@ -35,7 +35,8 @@ Requests = Annotated[int, Range(least=1, most=10_000)]  # a thread each
 Retries = Annotated[int, Range(least=0, most=100)]  # the wait about doubles at each
 Lag = Annotated[int, Range(least=0, most=1)]
 Score = Annotated[int, Range(least=-1000, most=1000)]  # votes count every sum of a bank's scores
-Seeds = Annotated[list[Annotated[int, Range(least=0, most=LARGEST)]], Several(least=1)]
+Seed = Annotated[int, Range(least=0, most=LARGEST)]
+Seeds = Annotated[list[Seed], Several(least=1)]
 Ks = Annotated[list[Samples], Several(least=1)]
 
 # ---- numbers
@@ -47,6 +48,7 @@ Fraction = Annotated[float, Range(least=0, most=1)]
 Positive = Annotated[float, Range(above=0, most=1e6)]
 Weight = Annotated[float, Range(least=0, most=1e6)]
 Coefficient = Annotated[float, Range(least=0, most=1000)]
+Bias = Annotated[float, Range(least=-1000, most=1000)]
 Fall = Annotated[float, Range(above=0, most=2)]  # of a mean of rewards from -1 to 1
 Passes = Annotated[float, Range(above=0, most=10_000)]  # over the data
 Seconds = Annotated[float, Range(above=0, most=1e7)]

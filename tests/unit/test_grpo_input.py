@@ -163,7 +163,7 @@ def test_dead_groups_are_skipped_and_counted_if_asked(
                 lambda *a, n=name, f=inner, **k: sizes[n].append(len(a[2])) or f(*a, **k),
             )
             entries[name] = lines(
-                world(name, f"grpo.skip_dead={word}", "grpo.lr=0") / "metrics.jsonl"
+                world(name, f"grpo.skip_dead={word}", "grpo.lr=1e-12") / "metrics.jsonl"
             )
     dead = [round(3 * entry["dead_groups"]) for entry in entries["keep"]]
     assert any(dead) and not all(n == 3 for n in dead)

@@ -90,8 +90,8 @@ def test_the_environment_says_how_to_ask_of_the_moment(monkeypatch: pytest.Monke
         ("logprobs=true", "'logprobs' is not one of concurrency, timeout"),
         ("key_env=SECRET", "'key_env' is not one of"),
         ("concurrency=many", "'concurrency=many' has no int"),
-        ("concurrency=0", "'concurrency=0' is not 1 or more"),
-        ("backoff=1 timeout=0", "'timeout=0' is not above 0"),
+        ("concurrency=0", "concurrency: 0 is not 1 or more"),
+        ("backoff=1 timeout=0", "timeout: 0.0 is not above 0"),
     ],
 )
 def test_nothing_else_comes_from_the_environment(

@@ -249,7 +249,7 @@ def test_out_of_memory_names_the_setting(
 @pytest.mark.parametrize("stage", ["rft", "metarm"])
 @pytest.mark.parametrize("key", ["batch_tokens", "micro_tokens"])
 def test_a_bound_of_no_token_is_refused(stage: str, key: str) -> None:
-    with pytest.raises(ConfigError, match=f"{stage}.{key}: at least one"):
+    with pytest.raises(ConfigError, match=f"{stage}.{key}: 0 is not 1 or more"):
         config.load([f"{stage}.{key}=0"])
 
 

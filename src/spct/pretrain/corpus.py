@@ -18,6 +18,7 @@ from spct import seeds
 from spct.data import toy
 from spct.data.drills import DRILLS, Pair, spell
 from spct.judge import prompts
+from spct.kinds import Count, Fraction, Seed
 from spct.pretrain import teacher
 from spct.records import Item
 
@@ -26,11 +27,11 @@ from spct.records import Item
 class CorpusConfig:
     """Counts per kind of text, and the teacher's modes."""
 
-    seed: int
-    drills: dict[str, int]
-    judging: dict[str, int]
+    seed: Seed
+    drills: dict[str, Count]
+    judging: dict[str, Count]
     modes: dict[str, teacher.Mode]
-    hint_follow: float  # share of hinted transcripts that agree with the hint
+    hint_follow: Fraction  # share of hinted transcripts that agree with the hint
 
 
 def _pick_mode(rng: np.random.Generator, modes: dict[str, teacher.Mode]) -> teacher.Mode:

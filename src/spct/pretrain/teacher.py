@@ -16,21 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from spct.data.toy import CRITERIA, PETS, levels_of
+from spct.kinds import Bias, Coefficient, Fraction, Weight
 
 
 @dataclass
 class Mode:
     """One way of judging. Probabilities, and scores in points of the 1 to 10 scale."""
 
-    share: float  # how often a transcript is written so
-    two: float  # two principles instead of one
-    relevant: float  # a principle is one that the query implies, drawn by weight
-    pet: float  # otherwise: a pet rather than any criterion
-    weight: float  # an implied criterion keeps its weight
-    misread: float  # a level is read off by one step
-    gain: float  # points of score per level above the middle
-    noise: float  # standard deviation of the score
-    first_bias: float  # points added to the response shown first
+    share: Weight  # how often a transcript is written so
+    two: Fraction  # two principles instead of one
+    relevant: Fraction  # a principle is one that the query implies, drawn by weight
+    pet: Fraction  # otherwise: a pet rather than any criterion
+    weight: Fraction  # an implied criterion keeps its weight
+    misread: Fraction  # a level is read off by one step
+    gain: Coefficient  # points of score per level above the middle
+    noise: Coefficient  # standard deviation of the score
+    first_bias: Bias  # points added to the response shown first
 
 
 def choose_principles(

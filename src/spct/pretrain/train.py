@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from spct import artifact, lm, seeds
+from spct import artifact, bounds, lm, seeds
+from spct.errors import ConfigError
+from spct.kinds import Passes, Size
 from spct.pretrain import tokenizer as toy_tokenizer
 from spct.pretrain.corpus import CorpusConfig, build
 from spct.schema import OptimConfig
@@ -28,18 +30,18 @@ HEAD_DIM = 32  # the narrowest that vLLM's CPU build takes
 class SizeConfig:
     """A stock Llama shape; heads are ``HEAD_DIM`` wide whatever the hidden size."""
 
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    mlp: int
+    hidden: Size
+    layers: Size
+    heads: Size
+    kv_heads: Size
+    mlp: Size
 
 
 @dataclass
 class TrainConfig:
-    drill_epochs: float
-    epochs: float
-    batch_tokens: int
+    drill_epochs: Passes
+    epochs: Passes
+    batch_tokens: Size
     optim: OptimConfig
 
 
@@ -53,12 +55,19 @@ class Recipe:
 
 
 def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """The recipe file, type-checked; OmegaConf names a bad key."""
+    """The recipe file, its values within the bounds of their types.
+
+    OmegaConf names a bad key; raises ``ConfigError`` naming the file and a value out of bounds.
+    """
     merged = OmegaConf.merge(
         OmegaConf.structured(Recipe), OmegaConf.load(path), OmegaConf.from_dotlist(overrides or [])
     )
     recipe = OmegaConf.to_object(merged)
     assert isinstance(recipe, Recipe)
+    try:
+        bounds.check(recipe, Recipe, "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     return recipe
 
 
@@ -154,7 +163,11 @@ def _fit(base: lm.LM, batches: list[list[Example]], config: OptimConfig) -> list
 def main(argv: list[str] | None = None) -> None:
     """``python -m spct.pretrain.train RECIPE NAME OUT [overrides]``."""
     path, name, out, *overrides = sys.argv[1:] if argv is None else argv
-    pretrain(read_recipe(Path(path), overrides), name, Path(out))
+    try:
+        recipe = read_recipe(Path(path), overrides)
+    except ConfigError as error:
+        sys.exit(f"pretrain: {error}")
+    pretrain(recipe, name, Path(out))
 
 
 if __name__ == "__main__":
