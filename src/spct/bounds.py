@@ -97,6 +97,22 @@ class Several:
         return "a list without repeats" if len(value) >= self.least else f"{self.least} or more"
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """A value of this class, which OmegaConf does not ask of what stands in lists."""
+
+    kind: type
+    cure: str = ""
+
+    def holds(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return self.kind is bool
+        return isinstance(value, (int, float) if self.kind is float else self.kind)
+
+    def wanted(self, value: Any) -> str:
+        return {int: "a whole number", float: "a number", str: "a text"}[self.kind]
+
+
 Bound = Range | OneOf | Several
 
 
@@ -131,23 +147,27 @@ def _bounded(value: Any, kind: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
     """(key, value, bound) of everything in ``value`` that has a bound; all floats are finite."""
     if get_origin(kind) is Annotated:
         kind, *extras = get_args(kind)
-        yield from ((key, value, bound) for bound in extras if isinstance(bound, Bound))
-        yield from _bounded(value, kind, key)
+        told = [(key, value, bound) for bound in extras if isinstance(bound, Bound)]
+        inner = _bounded(value, kind, key)
+        yield from (*inner, *told) if isinstance(value, list) else (*told, *inner)
     elif get_origin(kind) in (Union, UnionType):
         for option in get_args(kind):
             if isinstance(value, plain(option)):
                 yield from _bounded(value, option, key)
                 return
     elif dataclasses.is_dataclass(kind):
-        for name, inner in hints(type(value)).items():
+        own: Any = type(value)
+        for name, inner in hints(own).items():
             yield from _bounded(getattr(value, name), inner, f"{key}.{name}" if key else name)
     elif isinstance(value, dict):
-        _, inner = get_args(kind) or (Any, Any)
+        _, inner = get_args(kind) or (str, Any)
         for name, one in value.items():
             yield from _bounded(one, inner, f"{key}.{name}")
     elif isinstance(value, list):
         (inner,) = get_args(kind) or (Any,)
         for one in value:
+            if plain(inner) in (int, float, str):
+                yield key, one, _Kind(plain(inner))
             yield from _bounded(one, inner, key)
     elif isinstance(value, float):
         yield key, value, Range()

@@ -213,6 +213,11 @@ def _grpo(grpo: GrpoConfig) -> None:
         )
     if grpo.stop_on_gap and grpo.max_logprob_gap == 0:
         raise ConfigError("grpo.stop_on_gap: at which gap? grpo.max_logprob_gap is 0, that is none")
+    if grpo.warmup_steps > grpo.steps:
+        raise ConfigError(
+            f"grpo.warmup_steps: {grpo.warmup_steps} is above grpo.steps, {grpo.steps}, so "
+            "the rate would never be reached; lower it"
+        )
     if grpo.kl_estimator == "k1" and grpo.kl_coef:
         raise ConfigError("grpo.kl_estimator: k1 has no expected gradient in a loss; use k2 or k3")
     if grpo.eval_every and not grpo.eval_items:

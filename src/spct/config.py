@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ from spct.stages import STAGES
 GROUPS: dict[str, Any] = {
     name: kind for name, kind in get_type_hints(Config).items() if dataclasses.is_dataclass(kind)
 }
+_ENDLESS = re.compile(r"([\w.]+)[ ]*[=:][^\n=:]*?\d{309}")
 TEMPLATE_HASH = "template_hash"  # in a frozen judge group, so that an edited template is a change
 
 
@@ -68,14 +70,25 @@ def _load(folder: Path, overrides: tuple[str, ...]) -> Config:
 
 
 def _compose(folder: Path, overrides: tuple[str, ...]) -> Config:
+    _refuse_endless("\n".join(overrides))
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
             composed = compose("config", list(overrides))
         typed = OmegaConf.merge(OmegaConf.structured(Config), composed)
         cfg: Config = OmegaConf.to_object(typed)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(_explain(error)) from error
+        told = _explain(error)
+        whole = told.startswith("Merge error")  # a value for a group: OmegaConf names no key
+        raise ConfigError(f"{' '.join(overrides)}: {told}" if whole else told) from error
+    except (ValueError, TypeError, OverflowError) as error:  # Hydra's and Python's own
+        raise ConfigError(f"{' '.join(overrides)}: {_explain(error)}") from error
     return cfg
+
+
+def _refuse_endless(text: str) -> None:
+    """No number that is too long for a float: neither Hydra nor OmegaConf could name its key."""
+    if found := _ENDLESS.search(text):
+        raise ConfigError(f"{found[1]}: a number of more than 308 digits is too large")
 
 
 def _explain(error: BaseException, group: str = "") -> str:
@@ -89,16 +102,16 @@ def _explain(error: BaseException, group: str = "") -> str:
                 return f"{key}: no such key; {siblings}"
             return f"{key}: {str(getattr(cause, 'msg', None) or cause).splitlines()[0]}"
         cause = cause.__cause__
-    text = " ".join(str(error).split("Config search path")[0].split())
+    text = " ".join(re.split("Config search path|full_key:", str(error))[0].split())
     if text.startswith("Ambiguous value"):
         return f"{text.split(' 1. ')[0]}: several values for one key are a sweep, see conf/sweep"
-    return text
+    return f"{group}: {text}" if group else text
 
 
 def _siblings(key: str) -> str:
     """The keys beside an unknown one, to spot the misspelling; empty if the key is known."""
     kind: Any = Config
-    *parents, last = key.split(".")
+    *parents, last = re.sub(r"\[\d+\]", "", key).split(".")
     for name in parents:
         kind = get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
     if not dataclasses.is_dataclass(kind):
@@ -169,24 +182,31 @@ class Slice:
         Raises :class:`ConfigError` naming the file and the key.
         """
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        reads = STAGES[stage].reads
-        if isinstance(raw, dict) and isinstance(raw.get("judge"), dict):
-            raw["judge"].pop(TEMPLATE_HASH, None)
-        if not isinstance(raw, dict) or set(raw) != set(reads):
-            found = ", ".join(sorted(raw)) if isinstance(raw, dict) else "no groups"
-            raise ConfigError(f"{path} holds {found}; stage {stage} reads {', '.join(reads)}")
-        groups = {}
-        for name in reads:
-            try:
-                typed = OmegaConf.merge(OmegaConf.structured(GROUPS[name]), raw[name])
-                groups[name] = OmegaConf.to_object(typed)
-            except OmegaConfBaseException as error:
-                raise ConfigError(f"{path}: {_explain(error, name)}") from error
-        try:
+            groups = _typed(path.read_text(encoding="utf-8"), stage)
             checks.check(groups)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
         return cls(stage, groups)
+
+
+def _typed(text: str, stage: str) -> dict[str, Any]:
+    """The groups of a frozen file's text; what else it may hold is refused."""
+    _refuse_endless(text)
+    raw, reads = yaml.safe_load(text), STAGES[stage].reads
+    if isinstance(raw, dict) and isinstance(raw.get("judge"), dict):
+        raw["judge"].pop(TEMPLATE_HASH, None)
+    if not isinstance(raw, dict) or set(raw) != set(reads):
+        found = ", ".join(sorted(map(str, raw))) if isinstance(raw, dict) else "no groups"
+        raise ConfigError(f"holds {found}; stage {stage} reads {', '.join(reads)}")
+    groups = {}
+    for name in reads:
+        if not isinstance(raw[name], dict):
+            raise ConfigError(f"{name}: {raw[name]!r} is no group of keys and values")
+        try:
+            typed = OmegaConf.merge(OmegaConf.structured(GROUPS[name]), raw[name])
+            groups[name] = OmegaConf.to_object(typed)
+        except OmegaConfBaseException as error:
+            raise ConfigError(_explain(error, name)) from error
+    return groups

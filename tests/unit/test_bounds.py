@@ -181,6 +181,7 @@ def test_what_no_run_can_use_is_refused_by_name_and_value() -> None:
         pytest.param(
             ["grpo.eval_every=1", "grpo.eval_items=3000"], "grpo.eval_items", id="all-held-out"
         ),
+        pytest.param(["grpo.steps=4"], "grpo.warmup_steps", id="warming-up-for-ever"),
         pytest.param(["select.use_plain=false", "rollout.hinted=0"], "select", id="nothing-kept"),
         pytest.param(["data.general_items=0"], "data.general_items", id="no-general-text"),
         pytest.param(["plan.weak=toy_s", "difficulty.n=4"], "difficulty.n", id="too-few-samples"),
@@ -298,6 +299,45 @@ def test_seeds_and_threads_of_the_command_line_have_bounds(
     monkeypatch.setenv("SPCT_THREADS", "0")
     assert main(["show", "audit"]) == 2
     assert "SPCT_THREADS: 0 is not 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        pytest.param(f"grpo.lr=1{'0' * 400}", "grpo.lr: a number of more than 308", id="float"),
+        pytest.param(f"grpo.steps=1{'0' * 5000}", "grpo.steps: a number of more", id="integer"),
+        pytest.param("plan.seeds=[[0]]", "plan.seeds: [0] is not a whole number", id="nested"),
+        pytest.param("scaling.ks=[a]", "scaling.ks[0]: Value 'a' of type", id="word-in-list"),
+        pytest.param("grpo=null", "grpo=null: Config group override must be", id="no-group"),
+        pytest.param("sampler.openai=3", "sampler.openai=3: Merge error: int", id="no-mapping"),
+    ],
+)
+def test_values_of_another_shape_are_named_too(word: str, message: str) -> None:
+    """Tracebacks before, or a message about another key."""
+    with pytest.raises(ConfigError) as caught:
+        load([word])
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("null", "grpo: None is no group of keys and values", id="null"),
+        pytest.param("[1]", "grpo: [1] is no group", id="list"),
+        pytest.param("{}", "grpo.lr: Structured config of type", id="empty"),
+        pytest.param(f"{{lr: 1{'0' * 400}}}", "lr: a number of more than 308", id="endless"),
+    ],
+)
+def test_a_slice_of_another_shape_is_named_too(
+    composed: Config, tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "slice.yaml"
+    groups = view(composed, "grpo")
+    del groups["grpo"]
+    path.write_text(f"{dump(groups)}grpo: {text}\n")
+    with pytest.raises(ConfigError) as caught:
+        Slice.read(path, "grpo")
+    assert str(caught.value).startswith(f"{path}: {message}")
 
 
 def test_a_value_of_many_digits_is_not_repeated() -> None:

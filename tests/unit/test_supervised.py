@@ -232,6 +232,14 @@ def test_nan_stops_at_its_step_and_touches_no_weight(
     assert same(state(model.model), state(stopped.model))
 
 
+def test_epochs_of_no_step_are_refused(
+    fresh: Fresh, tmp_path: Path, optim_config: OptimConfig
+) -> None:
+    """Once the base was written as if it had been trained."""
+    with pytest.raises(StageStopped, match=r"t: 0\.01 epochs of 8 examples are no step; raise ep"):
+        train(fresh(), tmp_path / "a", Spec(optim_config, epochs=0.01))
+
+
 def test_out_of_memory_names_the_setting(
     fresh: Fresh, tmp_path: Path, optim_config: OptimConfig
 ) -> None:

@@ -66,10 +66,15 @@ def fit(
     All processes call it with the same arguments and a model in ``precision.weights``, which is
     sharded if there are several. ``loss_of`` must depend on its arguments and random draws alone:
     dropout is seeded by the step. Raises ``FloatingPointError`` on a loss or gradient that is not
-    finite, before any weight changes, ``StageStopped`` out of memory, and ``Preempted`` after
-    SIGTERM, with the steps so far kept.
+    finite, before any weight changes, ``StageStopped`` out of memory or without a step to take, and
+    ``Preempted`` after SIGTERM, with the steps so far kept.
     """
     steps = compose(examples, spec.epochs, spec.batch_tokens, seed)
+    if not steps:
+        raise StageStopped(
+            f"{name}: {spec.epochs:g} epochs of {len(examples)} examples are no step; raise epochs "
+            "or lower batch_tokens"
+        )
     shared = world.from_main(choice.serves(model))  # every process must ask before sharding
     parallel.shard(model, world, precision, recompute=spec.recompute)
     optimizer = Optimizer(model, spec.optim, len(steps))
