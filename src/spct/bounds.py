@@ -16,6 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from spct.errors import ConfigError
 
+SCALARS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 LARGEST = 2**31 - 1  # of counts and sizes: what a 32-bit integer holds
 
 
@@ -99,18 +100,16 @@ class Several:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A value of this class, which OmegaConf does not ask of what stands in lists."""
+    """A value of one of these classes, which OmegaConf does not ask of lists' and mappings' own."""
 
-    kind: type
+    kinds: tuple[Any, ...]
     cure: str = ""
 
     def holds(self, value: Any) -> bool:
-        if isinstance(value, bool):
-            return self.kind is bool
-        return isinstance(value, (int, float) if self.kind is float else self.kind)
+        return type(value) in self.kinds or (type(value) is int and float in self.kinds)
 
     def wanted(self, value: Any) -> str:
-        return {int: "a whole number", float: "a number", str: "a text"}[self.kind]
+        return " or ".join(SCALARS.get(kind, "null") for kind in self.kinds)
 
 
 Bound = Range | OneOf | Several
@@ -144,21 +143,23 @@ def hints(kind: Any) -> dict[str, Any]:
 
 
 def _bounded(value: Any, kind: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
-    """(key, value, bound) of everything in ``value`` that has a bound; all floats are finite."""
+    """(key, value, bound) of everything in ``value``: what it is, then what it may be."""
     if get_origin(kind) is Annotated:
         kind, *extras = get_args(kind)
-        told = [(key, value, bound) for bound in extras if isinstance(bound, Bound)]
-        inner = _bounded(value, kind, key)
-        yield from (*inner, *told) if isinstance(value, list) else (*told, *inner)
+        yield from (one for one in _bounded(value, kind, key) if one[2] != Range())
+        yield from ((key, value, bound) for bound in extras if isinstance(bound, Bound))
     elif get_origin(kind) in (Union, UnionType):
-        for option in get_args(kind):
-            if isinstance(value, plain(option)):
-                yield from _bounded(value, option, key)
-                return
+        options = {plain(option): option for option in get_args(kind)}
+        yield key, value, _Kind(tuple(options))
+        yield from _bounded(value, options.get(type(value), Any), key)
     elif dataclasses.is_dataclass(kind):
         own: Any = type(value)
         for name, inner in hints(own).items():
             yield from _bounded(getattr(value, name), inner, f"{key}.{name}" if key else name)
+    elif kind in SCALARS:
+        yield key, value, _Kind((kind,))
+        if kind is float:
+            yield key, value, Range()
     elif isinstance(value, dict):
         _, inner = get_args(kind) or (str, Any)
         for name, one in value.items():
@@ -166,8 +167,6 @@ def _bounded(value: Any, kind: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
     elif isinstance(value, list):
         (inner,) = get_args(kind) or (Any,)
         for one in value:
-            if plain(inner) in (int, float, str):
-                yield key, one, _Kind(plain(inner))
             yield from _bounded(one, inner, key)
     elif isinstance(value, float):
         yield key, value, Range()

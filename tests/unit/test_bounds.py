@@ -307,6 +307,11 @@ def test_seeds_and_threads_of_the_command_line_have_bounds(
         pytest.param(f"grpo.lr=1{'0' * 400}", "grpo.lr: a number of more than 308", id="float"),
         pytest.param(f"grpo.steps=1{'0' * 5000}", "grpo.steps: a number of more", id="integer"),
         pytest.param("plan.seeds=[[0]]", "plan.seeds: [0] is not a whole number", id="nested"),
+        pytest.param(
+            "data.benchmarks.toy_pairs=[]",
+            "data.benchmarks.toy_pairs: [] is not a whole number",
+            id="list-in-mapping",
+        ),
         pytest.param("scaling.ks=[a]", "scaling.ks[0]: Value 'a' of type", id="word-in-list"),
         pytest.param("grpo=null", "grpo=null: Config group override must be", id="no-group"),
         pytest.param("sampler.openai=3", "sampler.openai=3: Merge error: int", id="no-mapping"),

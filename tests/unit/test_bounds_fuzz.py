@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -126,7 +126,9 @@ def test_random_settings_are_refused_by_name_or_within_bounds(words: Words) -> N
 
 
 @pytest.mark.medium
-@settings(max_examples=30, **FUZZ, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=40, phases=[Phase.generate], suppress_health_check=list(HealthCheck), **FUZZ
+)  # a composition takes most of a second, so nothing is shrunk
 @given(WORDS)
 def test_random_overrides_are_refused_by_name_or_compose_within_bounds(words: Words) -> None:
     held(words, by_hydra)
