@@ -199,7 +199,7 @@ def _typed(text: str, stage: str) -> dict[str, Any]:
         raw["judge"].pop(TEMPLATE_HASH, None)
     if not isinstance(raw, dict) or set(raw) != set(reads):
         found = ", ".join(sorted(map(str, raw))) if isinstance(raw, dict) else "no groups"
-        raise ConfigError(f"holds {found}; stage {stage} reads {', '.join(reads)}")
+        raise ConfigError(f"it holds {found}; stage {stage} reads {', '.join(reads)}")
     groups = {}
     for name in reads:
         if not isinstance(raw[name], dict):
