@@ -145,7 +145,7 @@ def page(rows: Sequence[Row], level: float) -> str:
 
 def _table(name: str, rows: Sequence[Row]) -> str:
     told = next((row["coverage"] for row in rows if row["coverage"]), "")
-    lines = [f"## {name}", "", _shortened(told), "", _line(["", "items", *BASELINES])]
+    lines = [f"## {name}", "", f"{told}.", "", _line(["", "items", *BASELINES])]
     lines.append(_line(["---", *["---:"] * (1 + len(BASELINES))]))
     for kind, part in dict.fromkeys((row["kind"], row["name"]) for row in rows):
         mine = {row["baseline"]: row for row in rows if (row["kind"], row["name"]) == (kind, part)}
@@ -154,14 +154,6 @@ def _table(name: str, rows: Sequence[Row]) -> str:
         shown = [_cell(mine[each]) if each in mine else "" for each in BASELINES]
         lines.append(_line([label, f"{items:,}", *shown]))
     return "\n".join([*lines, ""])
-
-
-def _shortened(told: str, most: int = 6) -> str:
-    """A coverage with at most so many gaps spelled out."""
-    first, *rest = told.split("; ")
-    gaps = first.split(", ")
-    more = f", and {len(gaps) - most} more" if len(gaps) > most else ""
-    return "; ".join([f"{', '.join(gaps[:most])}{more}", *rest]) + "."
 
 
 def _cell(row: Row) -> str:
