@@ -236,3 +236,24 @@ def test_ties_of_a_set_without_a_rule_are_counted_and_said(tmp_path: Path) -> No
         told = {row["coverage"] for row in csv.DictReader(handle)}
     assert told == {"no rule; left out are 3 of 8: people called it a tie"}
     assert "no rule; left out are 3 of 8: people called it a tie." in page.read_text("utf-8")
+
+
+def test_only_models_that_know_no_order_play_judgebenchs_single_game(tmp_path: Path) -> None:
+    gpt = {"response_model": "gpt-4o-2024-05-13"}
+    items = [item("judgebench_gpt", i, Label("best", i % 2), 2, "math", **gpt) for i in range(4)]
+    write_items(tmp_path / "bench.parquet", items, seed=0)
+    paths = []
+    for method in tables.METHODS:
+        samples = 1 if method == tables.SCALAR else 2
+        found = [
+            tables.Scored(one.id, [0.5, 0.5], sample=sample)
+            for one in items
+            for sample in range(samples)
+        ]
+        paths.append(tmp_path / f"{method}.parquet")
+        tables.write(paths[-1], found, method=method, seed=0, policy=method, size="m", params=9)
+    rows = official(tmp_path, scores=paths)
+    assert {(row["method"], row["k"]) for row in rows} == {
+        (tables.SCALAR, 1), (tables.MEAN_SCALAR, 1), (tables.MEAN_SCALAR, 2),
+    }  # fmt: skip
+    assert {row["value"] for row in rows} == {0.5}  # B is right in half of the pairs
