@@ -88,7 +88,7 @@ def test_ppe_preference_keeps_ties_for_the_count(tmp_path: Path) -> None:
     assert [item.label.value["winner"] for item in items] == [0, 1, None]
     assert [item.label.undecided for item in items] == [False, False, True]
     assert RULES["ppe_preference"].coverage(items).have["human_preference"] == 3
-    assert RULES["ppe_preference"].sizes(items)["overall"] == 2
+    assert RULES["ppe_preference"].members(items)["overall"].sum() == 2
 
 
 def test_ppe_correctness_is_one_item_a_conflict_pair(tmp_path: Path) -> None:
@@ -105,6 +105,10 @@ def test_ppe_correctness_is_one_item_a_conflict_pair(tmp_path: Path) -> None:
     ]
     items = [item for item in found if isinstance(item, Item)]
     assert RULES["ppe_correctness"].coverage(items).have["gpqa"] == 1
+    again = [{**row, "model_name": name} for name in ("m1", "m2")]
+    both = [item for item in load(tmp_path, config, again) if isinstance(item, Item)]
+    assert len({item.id for item in both}) == 4
+    assert RULES["ppe_correctness"].coverage(both).have["gpqa"] == 2
     bad = [[[1, 2]], [[0, 9]], [[0]], "x"]
     rows = [{**row, "sampled_conflict_pairs": pairs} for pairs in bad]
     assert reasons(load(tmp_path, config, rows)) == ["tie", "no_label", "bad_row", "bad_row"]

@@ -140,7 +140,7 @@ def brute(item: Judged, method: Method, k: int, keep: int, invalid: str) -> Esti
                 parts.append((share, *outcome(item, row, invalid)))
     share, earned, tied = np.array(parts, dtype=float).T
     mean = share @ earned
-    values = (mean, share @ tied, share @ (earned - mean) ** 2, 0.0)
+    values = (mean, share @ tied, share @ (earned - mean) ** 2, 0.0, share @ (earned == 1))
     return Estimate(*(np.array([value]) for value in values))
 
 

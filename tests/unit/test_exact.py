@@ -42,7 +42,7 @@ def shares(counts: dict[tuple[int, int], int], m: int) -> tuple[int, int]:
 
 
 def close(moments: np.ndarray, win: Fraction, tie: Fraction) -> None:
-    wanted = [float(win + tie / 2), float(win + tie / 4), float(tie)]
+    wanted = [float(win + tie / 2), float(win + tie / 4), float(tie), float(win)]
     np.testing.assert_allclose(moments, wanted, rtol=1e-13, atol=1e-14)
 
 
@@ -125,13 +125,13 @@ def test_items_of_a_chunk_do_not_touch_each_other(monkeypatch: pytest.MonkeyPatc
 def test_certain_votes_at_any_size(n: int) -> None:
     pairs = [(n, n), (n, (n + 1) // 2), ((n + 1) // 2, (n + 1) // 2), (1, 1)]
     won, tied = np.ones((1, n)), np.zeros((1, n))
-    np.testing.assert_allclose(exact.filtered(won, pairs)[:, :, 0], [[1, 1, 0]] * 4, rtol=1e-12)
+    np.testing.assert_allclose(exact.filtered(won, pairs)[:, :, 0], [[1, 1, 0, 1]] * 4, rtol=1e-12)
     np.testing.assert_allclose(
-        exact.filtered(tied, pairs)[:, :, 0], [[0.5, 0.25, 1]] * 4, rtol=1e-12
+        exact.filtered(tied, pairs)[:, :, 0], [[0.5, 0.25, 1, 0]] * 4, rtol=1e-12
     )
     half = (np.arange(n)[None] % 2).astype(np.int16)
     np.testing.assert_allclose(
-        exact.stratified(won, half, [n, 1])[:, :, 0], [[1, 1, 0]] * 2, rtol=1e-12
+        exact.stratified(won, half, [n, 1])[:, :, 0], [[1, 1, 0, 1]] * 2, rtol=1e-12
     )
 
 

@@ -103,14 +103,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return measured(tmp_path_factory.mktemp("run"), {0: make_items(), 1: make_items()})
 
 
-def measured(root: Path, by_seed: dict[int, list[Item]], order: str = "balanced") -> Run:
+def measured(
+    root: Path, by_seed: dict[int, list[Item]], order: str = "balanced", answer: str = "scores"
+) -> Run:
     benches, paths, banks = [], [], {}
     for seed, items in by_seed.items():
         bench, path = root / f"{seed}/bench.parquet", root / f"{seed}/0.parquet"
         write_items(bench, items, seed=seed)
         banks[seed] = make_bank(items, seed)
-        told = {"judge": {"single": "rating", "order": order, "score_min": 1, "score_max": 10}}
-        about = {"policy": "grpo", "size": "m", "params": 9, "metarm_params": 9, "slice": told}
+        told = {"single": "rating", "order": order, "score_min": 1, "score_max": 10}
+        told |= {"answer": answer}
+        about = {"policy": "grpo", "size": "m", "params": 9, "metarm_params": 9}
+        about |= {"slice": {"judge": told}}
         write_bank(path, banks[seed], seed=seed, **about)
         benches.append(bench)
         paths.append(path)
@@ -229,7 +233,9 @@ def test_ties_earn_what_the_rule_gives_and_greedy_is_one_sample(run: Run) -> Non
     for one in of(items, "llmbar")[:3]:
         scores = greedy[one.id]
         assert scores is not None
-        won.append(scores[one.label.value] > scores[1 - one.label.value])
+        right, wrong = scores[one.label.value], scores[1 - one.label.value]
+        won.append((right > wrong) + (right == wrong) / 2)
+    assert 0.5 in won
     at = {"benchmark": "llmbar", "section": "natural (partial)", "seed": "1", "method": "greedy"}
     assert pick(run[2], **at)["value"] == pytest.approx(np.mean(won), abs=1e-5)
 
@@ -399,9 +405,17 @@ def test_scalar_models_have_the_official_numbers_of_benchmarks_they_score_whole(
     )  # fmt: skip
     rows = [row for row in read_rows(tmp_path / "official.csv") if row["method"] == "scalar"]
     assert {row["benchmark"] for row in rows if row["policy"] == "btrm"} == {
-        "pandalm", "llmbar", "rmb", "realmistake",
+        "pandalm", "llmbar", "rmb", "realmistake", "judgebench_gpt",
     }  # fmt: skip
-    assert {row["benchmark"] for row in rows if row["policy"] == "pairrm"} == {"pandalm", "rmb"}
+    assert {row["benchmark"] for row in rows if row["policy"] == "pairrm"} == {
+        "pandalm", "rmb", "judgebench_gpt",
+    }  # fmt: skip
+    single = []
+    for one in of(items, "judgebench_gpt"):
+        first, second = signal[one.id]
+        single.append((one.label.value == 0) == (first > second))  # a tie is B's
+    at = {"benchmark": "judgebench_gpt", "section": "math (partial)", "policy": "btrm"}
+    assert pick(rows, **at)["value"] == pytest.approx(np.mean(single), abs=1e-5)
     good, bad = (
         [signal[one.id][0] for one in of(items, "realmistake") if one.label.value[0] is truth]
         for truth in (True, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 
 from spct.benchmarks import RULES, paper, realmistake
 from spct.benchmarks.judgebench import both_orders, category
-from spct.benchmarks.rule import Averages, Coverage, Floats, Term, Unit, mean_of, single_cells
+from spct.benchmarks.rule import (
+    Answer,
+    Averages,
+    Coverage,
+    Floats,
+    Term,
+    Unit,
+    mean_of,
+    single_cells,
+)
 from spct.records import Item, Label
 
 NAN = float("nan")
@@ -158,17 +168,33 @@ def test_an_item_of_no_cell_is_refused() -> None:
         TOY.coverage([item("x", "e")])
 
 
+ANSWERS: tuple[Answer, ...] = ("scores", "index", "scalar")
+# Whether a tie earns ½, and else nothing, by benchmark and how the judge answers.
+TIES: dict[tuple[str, Answer], bool] = {
+    (name, answer): half
+    for name, thirds in {
+        "rewardbench": (True, True, False),
+        "ppe_preference": (True, True, True),
+        "ppe_correctness": (True, True, True),
+        "hhh_alignment": (True, True, True),
+        "rmb": (False, False, False),
+        "rm_bench": (False, False, False),
+        "llmbar": (True, False, True),
+        "judgebench_gpt": (False, False, False),  # of a single game of a judge that writes
+        "judgebench_claude": (False, False, False),
+    }.items()
+    for answer, half in zip(ANSWERS, thirds, strict=True)
+}
+
+
 def test_ties_earn_what_upstream_gives() -> None:
     win, tie = np.array([0.5, 0.0, 1.0]), np.array([0.2, 1.0, 0.0])
     assert TOY.credit(win, tie) == pytest.approx([0.55, 0.25, 1.0])
-    half = ("rewardbench", "ppe_preference", "ppe_correctness", "hhh_alignment")
-    strict = ("rmb", "rm_bench", "judgebench_gpt", "judgebench_claude", "llmbar")
-    votes = ("pandalm", "mt_bench_human")  # a tie is a verdict there
-    for name in half:
-        assert RULES[name].credit(win, tie) == pytest.approx([0.6, 0.5, 1.0])
-    for name in strict:
-        assert RULES[name].credit(win, tie) == pytest.approx([0.5, 0.0, 1.0])
-    assert set(RULES) == {*half, *strict, *votes}
+    votes = {"pandalm", "mt_bench_human"}  # a tie is a verdict there
+    for (name, answer), half in TIES.items():
+        expected = [0.6, 0.5, 1.0] if half else [0.5, 0.0, 1.0]
+        assert RULES[name].credit(win, tie, answer) == pytest.approx(expected), (name, answer)
+    assert set(RULES) == {name for name, _ in TIES} | votes
     for wrong in (win - 0.6, win + 0.4):
         with pytest.raises(ValueError, match="probabilities"):
             TOY.credit(wrong, tie)
@@ -243,6 +269,20 @@ def test_ppe_correctness_is_the_mean_of_five_sets_of_questions() -> None:
     without = [x for x in items if x.id != "math-1-1"]
     assert RULES["ppe_correctness"].coverage(without).missing == {"math": (511, 512)}
     assert "math (partial)" in point("ppe_correctness", without, np.ones(len(without)))
+
+
+def test_ppe_correctness_counts_a_question_once_for_each_model_that_answers_it() -> None:
+    """MBPP-Plus asks 378 questions, some of them of several models: 507 rows."""
+    rows = [(f"q{i % 378}", f"model {i // 378}") for i in range(507)]
+    items = [
+        item(f"{question}-{model}-{pair}", "mbpp_plus", question_id=question, model=model, pairs=2)
+        for question, model in rows
+        for pair in range(2)
+    ]
+    assert "mbpp_plus" in point("ppe_correctness", items, np.ones(len(items)))
+    assert RULES["ppe_correctness"].coverage(items).have["mbpp_plus"] == 507
+    nameless = [replace(x, meta={**x.meta, "model": None}) for x in items]
+    assert RULES["ppe_correctness"].coverage(nameless).have["mbpp_plus"] == 378 - 129
 
 
 RMB = {("helpful", "bon"): 2109, ("helpful", "pair"): 10067}
@@ -413,6 +453,21 @@ def test_judgebench_expects_over_independent_votes() -> None:
         both_orders(np.array([0.6]), np.array([0.1]), np.array([0.9]), np.array([0.2]))
 
 
+def test_judgebench_reward_models_play_one_game_and_a_tie_goes_to_b() -> None:
+    """Upstream's single game says B > A unless A's score is higher."""
+    right, gpt = [0, 0, 0, 1, 1, 1], {"response_model": "gpt-4o-2024-05-13"}
+    items = [
+        Item(str(i), "", "math", "", (), ("a", "b"), Label("best", best), meta=gpt)
+        for i, best in enumerate(right)
+    ]
+    win, tie = np.array([1.0, 0.0, 0.0] * 2), np.array([0.0, 1.0, 0.0] * 2)
+    found = RULES["judgebench_gpt"].judged(items, win, tie, np.eye(6), "scalar")
+    expected = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0])
+    assert found["math (partial)"] == pytest.approx(expected)
+    pairs = RULES["judgebench_gpt"].judged(items, win, tie, np.eye(6), "scores")
+    assert pairs["math (partial)"] == pytest.approx(win)
+
+
 def test_judgebench_sources_fall_into_four_categories() -> None:
     sources = ("mmlu-pro-law", "livebench-reasoning", "livebench-math", "livecodebench")
     assert [category(source) for source in sources] == ["knowledge", "reasoning", "math", "coding"]
@@ -569,14 +624,14 @@ def test_mt_bench_draws_and_a_judge_that_always_ties() -> None:
     assert tied == {"with_ties": 0.0, "without_ties": 0.5, "overall": 0.0}
 
 
-def test_sizes_are_the_scored_items_of_each_section() -> None:
-    assert TOY.sizes(TOY_ITEMS) == {"left": 3, "right": 4, "overall": 7}
+def test_members_are_the_scored_items_of_each_section() -> None:
+    found = {name: np.flatnonzero(mask).tolist() for name, mask in TOY.members(TOY_ITEMS).items()}
+    assert found == {"left": [0, 1, 2], "right": [3, 4, 5, 6], "overall": [*range(7)]}
     battles = [
         item("a", "human_preference", winner="tie"),
         item("b", "human_preference", winner="model_a"),
     ]
-    assert RULES["ppe_preference"].sizes(battles) == {"human_preference": 1, "overall": 1}
-    assert (
-        realmistake.sizes([item("x", "answerability_classification/gpt-4-0613", n=1)])["pooled"]
-        == 1
-    )
+    for mask in RULES["ppe_preference"].members(battles).values():
+        assert mask.tolist() == [False, True]
+    one = [item("x", "answerability_classification/gpt-4-0613", n=1)]
+    assert realmistake.members(one)["pooled"].tolist() == [True]

@@ -12,20 +12,33 @@ positive. As credits:
     lost          0            0            0
     ============  ===========  ===========  ============
 
+Reward models play a single game (``run_judge.py --single_game``), since an order means nothing to
+them: with A and B the responses in the file's order, the verdict is A > B if A's score is higher
+and B > A otherwise (``utils/judges.py``), so that a tie is right exactly where B is.
+
 Two separate sets, one for each model that wrote the responses; the overall of a set is the mean
 over all its pairs, not over categories (``run_judge.py``).
 
 Reads ``item.subset``: the :func:`category` of upstream's ``source``; ``item.meta``:
-``response_model``.
+``response_model``; ``item.label`` of kind ``best``, responses in the file's order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from spct.benchmarks.rule import Averages, Floats, Term, check_outcomes, meta, single_cells
+from spct.benchmarks.rule import (
+    Answer,
+    Averages,
+    Floats,
+    Term,
+    check_outcomes,
+    meta,
+    single_cells,
+)
 from spct.records import Item
 
 _PREFIXES = {
@@ -60,12 +73,32 @@ def both_orders(
     )
 
 
+@dataclass(frozen=True)
+class Games(Averages):
+    """Averages over pairs, of which a reward model plays a single game each."""
+
+    def judged(
+        self,
+        items: Sequence[Item],
+        win: Floats,
+        tie: Floats,
+        weights: Floats,
+        answer: Answer = "scores",
+    ) -> dict[str, Floats]:
+        """As :meth:`Averages.judged`, of one game a pair; two go through :func:`both_orders`."""
+        if answer != "scalar":
+            return super().judged(items, win, tie, weights, answer)
+        check_outcomes(win, tie)
+        second = np.fromiter((item.label.value == 1 for item in items), np.bool_, len(items))
+        return self.scores(items, win + np.where(second, tie, 0), weights)
+
+
 def _rule(name: str, response_model: str, pairs: Mapping[str, int]) -> Averages:
     def cell(item: Item) -> str:
         meta(name, item, "response_model", (response_model,))
         return item.subset
 
-    return Averages(
+    return Games(
         name=name,
         official=pairs,
         parts={category: single_cells({category: 1}) for category in pairs},

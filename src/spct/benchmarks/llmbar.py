@@ -5,8 +5,10 @@ pairs they have: the averages of the paper's tables. princeton-nlp/LLMBar gives 
 (``Dataset/LLMBar/**/statistics.json``).
 
 Upstream asks in both orders and averages the two accuracies (``LLMEvaluator/evaluate.py``); seeded
-random orders have that expectation. Ties: its evaluators must name one of the two, and an answer
-that names none is wrong, so a tie earns 0.
+random orders have that expectation. Ties: evaluators that name the better output must name one, and
+an answer that names none is wrong, so a tie earns 0. Those that rate each output ("Rating") go once
+for one and once for the other of two equal or unreadable ratings, so a tie earns ½; so it does for
+a reward model, which upstream has none of.
 
 Reads ``item.subset``.
 """
@@ -30,5 +32,6 @@ LLMBAR = Averages(
     | {"adversarial": single_cells(dict.fromkeys(_ADVERSARIAL, 1))},
     overall=single_cells(dict.fromkeys(_COUNTS, 1)),
     cell=lambda item: item.subset,
-    tie=0.0,
+    tie=0.5,
+    ties={"index": 0.0},
 )

@@ -22,6 +22,7 @@ import numpy as np
 
 from spct.benchmarks.rule import (
     OVERALL,
+    Answer,
     Averages,
     Floats,
     check_outcomes,
@@ -50,7 +51,12 @@ class Agreement(Averages):
     """Agreement of a judge's votes with people's, vote by vote."""
 
     def judged(
-        self, items: Sequence[Item], win: Floats, tie: Floats, weights: Floats
+        self,
+        items: Sequence[Item],
+        win: Floats,
+        tie: Floats,
+        weights: Floats,
+        answer: Answer = "scores",
     ) -> dict[str, Floats]:
         """As :meth:`Averages.judged`; a draw without a vote that counts keeps the value of all."""
         check_outcomes(win, tie)

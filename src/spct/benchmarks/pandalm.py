@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spct.benchmarks.rule import Averages, Floats, Term, check_outcomes, single_cells
+from spct.benchmarks.rule import Answer, Averages, Floats, Term, check_outcomes, single_cells
 from spct.records import Item
 
 NAME = "pandalm"
@@ -34,7 +34,12 @@ class ThreeWay(Averages):
     """Averages in which a tie is a verdict of its own."""
 
     def judged(
-        self, items: Sequence[Item], win: Floats, tie: Floats, weights: Floats
+        self,
+        items: Sequence[Item],
+        win: Floats,
+        tie: Floats,
+        weights: Floats,
+        answer: Answer = "scores",
     ) -> dict[str, Floats]:
         """As :meth:`Averages.judged`."""
         check_outcomes(win, tie)

@@ -18,7 +18,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spct.benchmarks.rule import Averages, Coverage, Floats, Term, check_weights, single_cells
+from spct.benchmarks.rule import (
+    Averages,
+    Bools,
+    Coverage,
+    Floats,
+    Term,
+    check_weights,
+    single_cells,
+)
 from spct.records import Item
 
 NAME = "realmistake"
@@ -49,9 +57,9 @@ def coverage(items: Sequence[Item]) -> Coverage:
     return _SETS.coverage(items)
 
 
-def sizes(items: Sequence[Item]) -> dict[str, int]:
-    """As :meth:`Averages.sizes`. Raises ``ValueError`` as ``scores``."""
-    return _SETS.sizes(items)
+def members(items: Sequence[Item]) -> dict[str, Bools]:
+    """As :meth:`Averages.members`. Raises ``ValueError`` as ``scores``."""
+    return _SETS.members(items)
 
 
 def scores(items: Sequence[Item], auc: AUC, weights: Floats) -> dict[str, Floats]:

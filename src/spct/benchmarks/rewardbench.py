@@ -60,4 +60,5 @@ REWARDBENCH = Averages(
     overall=mean_of(_PARTS.values()),
     cell=lambda item: item.subset,
     tie=0.5,
+    ties={"scalar": 0.0},
 )

@@ -7,10 +7,12 @@ A best-of-N group is right if its best response beats *every* other. It may be j
 and one rule serves both (arXiv 2504.02495, Table 11): *by list*, one item of all responses whose
 credit is that the best comes out on top; or *by pairs*, one item for each loser. Votes on different
 pairs are sampled independently, so that the probability of winning all is the product of the pairs'
-expected credits (with a tie's credit ½, of independent random tie-breaks).
+expected credits.
 
 Ties: upstream's released script compares strictly, so that a tie earns 0
-(``eval/scripts/my_run_rm.py``; its best-of-N code is not released).
+(``eval/scripts/my_run_rm.py``; its best-of-N code is not released), in a list as in a pair: a best
+response that shares the top beats not every other. What ``judged`` takes of a list says both, how
+often the best is strictly on top and what random tie-breaks would add.
 
 Reads ``item.meta``: ``goal`` "helpful" | "harmless"; ``kind`` "pair" | "bon"; and for "bon"
 ``group`` (upstream's ``bon_uid``) and ``losers`` (length of its ``loser_list``).

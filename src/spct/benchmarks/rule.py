@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from spct.records import Item
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+# How a judge tells which response is better: it writes a score of each, it writes the number of the
+# better one, or it gives real numbers and writes nothing that is read.
+Answer = Literal["scores", "index", "scalar"]
 OVERALL = "overall"
 _NAMED = 9  # gaps of a benchmark that are told one by one
 
@@ -80,20 +84,25 @@ class Rule(Protocol):
 
     def coverage(self, items: Sequence[Item]) -> Coverage: ...
 
-    def credit(self, win: Floats, tie: Floats) -> Floats: ...
+    def credit(self, win: Floats, tie: Floats, answer: Answer = "scores") -> Floats: ...
 
     def scores(self, items: Sequence[Item], values: Floats, weights: Floats) -> dict[str, Floats]:
         """See :meth:`Averages.scores`."""
         ...
 
     def judged(
-        self, items: Sequence[Item], win: Floats, tie: Floats, weights: Floats
+        self,
+        items: Sequence[Item],
+        win: Floats,
+        tie: Floats,
+        weights: Floats,
+        answer: Answer = "scores",
     ) -> dict[str, Floats]:
         """See :meth:`Averages.judged`."""
         ...
 
-    def sizes(self, items: Sequence[Item]) -> dict[str, int]:
-        """See :meth:`Averages.sizes`."""
+    def members(self, items: Sequence[Item]) -> dict[str, Bools]:
+        """See :meth:`Averages.members`."""
         ...
 
 
@@ -111,8 +120,9 @@ def every(_: Item) -> bool:
 class Averages:
     """A rule whose sections are weighted means of term means.
 
-    ``tie`` is upstream's credit for a tie of two responses (the paper breaks ties at random, which
-    is ½ everywhere). Items for which ``scored`` is false are counted but not averaged.
+    ``tie`` is upstream's credit for a tie of two responses, ``ties`` that for judges of which it
+    has another (the paper breaks ties at random, which is ½ everywhere). Items for which ``scored``
+    is false are counted but not averaged.
     """
 
     name: str
@@ -123,39 +133,44 @@ class Averages:
     tie: float
     unit: Callable[[Item], Unit] = by_item
     scored: Callable[[Item], bool] = every
+    ties: Mapping[Answer, float] = field(default_factory=dict)
 
     @property
     def sections(self) -> tuple[str, ...]:
         return tuple(self.parts)
 
-    def credit(self, win: Floats, tie: Floats) -> Floats:
-        """Official credit of votes between two responses, from P(win) and P(tie), same shapes.
+    def credit(self, win: Floats, tie: Floats, answer: Answer = "scores") -> Floats:
+        """Official credit of a judge's votes, from P(win) and P(tie), same shapes.
 
-        Of an estimate for two responses, ``tie`` is ``tied`` and ``win`` is ``credit − tied / 2``.
-        Raises ``ValueError`` if these are not probabilities.
+        ``win`` is strict: whatever is right stands above all that is wrong. ``tie`` is twice what
+        ties broken at random add to it, which for two responses is P(tie). Raises ``ValueError`` if
+        these are not probabilities.
         """
         check_outcomes(win, tie)
-        return np.asarray(win + self.tie * tie)
+        return np.asarray(win + self.ties.get(answer, self.tie) * tie)
 
     def judged(
-        self, items: Sequence[Item], win: Floats, tie: Floats, weights: Floats
+        self,
+        items: Sequence[Item],
+        win: Floats,
+        tie: Floats,
+        weights: Floats,
+        answer: Answer = "scores",
     ) -> dict[str, Floats]:
         """:meth:`scores` of judgements, from P(win) and P(tie) of each item's vote, both (I,).
 
-        Of an item that people called a tie ``win`` is 0. Of one of more than two responses, whose
-        ``tie`` does not tell who is tied, ``win`` is the expected credit and ``tie`` 0. Raises
-        ``ValueError`` as :meth:`credit` and :meth:`scores` do.
+        Both as :meth:`credit` takes them; of an item that people called a tie ``win`` is 0 and
+        ``tie`` P(tie). Raises ``ValueError`` as :meth:`credit` and :meth:`scores` do.
         """
-        return self.scores(items, self.credit(win, tie), weights)
+        return self.scores(items, self.credit(win, tie, answer), weights)
 
-    def sizes(self, items: Sequence[Item]) -> dict[str, int]:
-        """How many scored items each section and the overall rest on."""
-        scored = map(self.scored, items)
-        pairs = zip(self.cells(items), scored, strict=True)
-        counts = Counter(cell for cell, counted in pairs if counted)
+    def members(self, items: Sequence[Item]) -> dict[str, Bools]:
+        """Which items ``(I,)`` each section and the overall count: the scored ones of its cells."""
+        scored = np.fromiter(map(self.scored, items), np.bool_, len(items))
+        cells = np.array(self.cells(items), dtype=object)
         parts = {**self.parts, OVERALL: self.overall}
         return {
-            section: sum(counts[cell] for cell in {cell for term in terms for cell in term.cells})
+            section: scored & np.isin(cells, [cell for term in terms for cell in term.cells])
             for section, terms in parts.items()
         }
 

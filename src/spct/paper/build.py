@@ -84,7 +84,7 @@ def _crossovers(found: members.Members) -> list[Row]:
 
 
 def _notes(found: members.Members) -> dict[str, list[str]]:
-    """What judges cannot take, as their runs' tables say it, by "policy: reason"."""
+    """Items without a number, as their runs' tables say it, by "policy: how many: reason"."""
     told: dict[str, list[str]] = {}
     for member in found.by_role.values():
         for row in select(read_rows(member.curves), subset="all"):

@@ -26,7 +26,10 @@ NAMES = {
 
 
 def accuracy_tables(rows: list[Row]) -> list[dict[str, Any]]:
-    """A table a benchmark: a line for every policy and size, greedy and voting at each k."""
+    """A table a benchmark: a line for every policy and size, greedy and voting at each k.
+
+    ``note`` says how many of its items count nowhere, and why.
+    """
     shown = headline(rows)
     tables = []
     for benchmark in unique(select(shown, method="voting"), "benchmark"):
@@ -42,7 +45,8 @@ def accuracy_tables(rows: list[Row]) -> list[dict[str, Any]]:
             cells = [greedy[0] if greedy else None, *(curve.get(k) for k in ks)]
             first = curve[min(curve)]
             lines.append({"name": name, "cells": cells, "first": first, "last": last})
-        tables.append({"benchmark": benchmark, "ks": ks, "lines": lines})
+        note = voting[0].get("note", "")
+        tables.append({"benchmark": benchmark, "ks": ks, "lines": lines, "note": note})
     return tables
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spct import artifact
+from spct.benchmarks.rule import Answer
 from spct.errors import BankError
 from spct.judge.parse import Outcome
 from spct.records import bank_batches
@@ -64,6 +65,7 @@ class Bank:
     score_range: tuple[int, int] = (1, 10)
     paths: tuple[Path, ...] = ()
     calibration: Mapping[str, float] | None = None  # of the meta RM's logit, where it has one
+    answer: Answer = "scores"  # what the judge was asked to write of several responses
 
     @property
     def guided(self) -> bool:
@@ -118,6 +120,7 @@ class _Reader:
         settings = self.manifest.get("slice", {}).get("judge", {})
         self.rated = settings.get("single") == "rating"
         self.plan = settings.get("order", "random")
+        self.answer: Answer = "index" if settings.get("answer") == "index" else "scores"
         self.score_range = settings.get("score_min", 1), settings.get("score_max", 10)
 
     def bank(self, key: BankKey) -> Bank:
@@ -136,6 +139,7 @@ class _Reader:
             plan=self.plan,
             score_range=self.score_range,
             paths=tuple(self.paths),
+            answer=self.answer,
         )
 
     def _grids(self) -> dict[str, Grid]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from spct import artifact
 from spct.records import Item
-from spct.scaling import stats
+from spct.scaling import scalars, stats
 from spct.scaling.banks import read_benches
 from spct.scaling.cells import NOBODY, CellKey
 from spct.scaling.content_blind import BASELINES, content_blind
@@ -85,7 +85,7 @@ def _sections(benches: Sequence[Ruled], baseline: str) -> dict[str, Part]:
             found.append(bench.of_ratings(_lengths(bench.items, baseline)))
         else:
             cell = bench.measured.cells[_key(baseline)][bench.seed]
-            found.append(bench.of_votes(cell.accuracy[bench.rows], cell.tied[bench.rows]))
+            found.append(bench.of_votes(cell, "scalar"))
     return pooled(benches, found)
 
 
@@ -105,12 +105,23 @@ def _plain(measured: Measured, group: Group, *, ruled: bool) -> Iterator[Row]:
     if ruled and group.subset == "all":
         return
     for baseline in BASELINES:
-        parts = measured.statistics(_key(baseline), group, seeds)
+        key = _key(baseline)
+        parts = measured.statistics(key, group, seeds)
         if parts:
-            whole, prompts = stats.pooled(parts), measured.prompts(group, seeds)
+            whole, prompts = stats.pooled(parts), measured.clusters(key, group, seeds)
             low, high = stats.interval(whole.draws, measured.cfg.level, prompts)
-            part = Part(whole.value, low, high, whole.items, "" if ruled else NO_RULE)
+            told = _told(measured, key, group, seeds, ruled=ruled)
+            part = Part(whole.value, low, high, whole.items, told)
             yield _row(group.benchmark, "subset", group.subset, baseline, part)
+
+
+def _told(
+    measured: Measured, key: CellKey, group: Group, seeds: Sequence[int], *, ruled: bool
+) -> str:
+    """That there is no rule, and how many items a plain mean leaves out, and why."""
+    reasons, _ = measured.left_out(key, group, seeds)
+    out = scalars.note(reasons, len(reasons))
+    return "; ".join(filter(None, ["" if ruled else NO_RULE, out and f"left out are {out}"]))
 
 
 # ---- the page ----------------------------------------------------------------------------------
@@ -118,10 +129,10 @@ def _plain(measured: Measured, group: Group, *, ruled: bool) -> Iterator[Row]:
 _HEAD = """# Content-blind baselines
 
 Percent, with {level:.0%} intervals (prompts drawn with replacement), by each benchmark's own
-averages and tie rule. *First* and *last* are places in upstream's file: far from 50 they say that
-the file's order gives the answer away, which is why a judge is shown the responses shuffled.
-ReaLMistake: ROC-AUC of the response's length. Sections that are not whole say "(partial)"; such a
-benchmark has no overall.
+averages and its ties for reward models. *First* and *last* are places in upstream's file: far from
+50 they say that the file's order gives the answer away, which is why a judge is shown the responses
+shuffled. ReaLMistake: ROC-AUC of the response's length. Sections that are not whole say
+"(partial)"; such a benchmark has no overall.
 """
 
 
@@ -134,7 +145,7 @@ def page(rows: Sequence[Row], level: float) -> str:
 
 def _table(name: str, rows: Sequence[Row]) -> str:
     told = next((row["coverage"] for row in rows if row["coverage"]), "")
-    lines = [f"## {name}", "", _shortened(told), "", _line(["", "items", *BASELINES])]
+    lines = [f"## {name}", "", f"{told}.", "", _line(["", "items", *BASELINES])]
     lines.append(_line(["---", *["---:"] * (1 + len(BASELINES))]))
     for kind, part in dict.fromkeys((row["kind"], row["name"]) for row in rows):
         mine = {row["baseline"]: row for row in rows if (row["kind"], row["name"]) == (kind, part)}
@@ -143,13 +154,6 @@ def _table(name: str, rows: Sequence[Row]) -> str:
         shown = [_cell(mine[each]) if each in mine else "" for each in BASELINES]
         lines.append(_line([label, f"{items:,}", *shown]))
     return "\n".join([*lines, ""])
-
-
-def _shortened(told: str, most: int = 6) -> str:
-    """A coverage with at most so many gaps spelled out."""
-    gaps = told.split(", ")
-    more = f", and {len(gaps) - most} more" if len(gaps) > most else ""
-    return f"{', '.join(gaps[:most])}{more}."
 
 
 def _cell(row: Row) -> str:

@@ -84,6 +84,7 @@ class Cell:
     flops: Floats  # NaN where the number of parameters is unknown
     auc: Area | None = None  # of the items judged by ratings, which have no accuracy
     refused: NDArray[np.object_] | None = None  # why an item has no value, "" where it has one
+    won: Floats | None = None  # share of votes that tie nothing right with anything wrong
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _mean_rated(query: Query) -> Cells:
     """Mean ratings at every k: invalid samples make them differ from sums."""
     draws = query.bank.samples
     if draws.votes.rated.any():
-        nothing = Estimate(*np.full((4, len(query.bench.items)), np.nan))
+        nothing = Estimate(*np.full((5, len(query.bench.items)), np.nan))
         for k in query.ks:
             key = query.key("mean_voting", k, k)
             yield key, _cell(query, draws, key, nothing)
@@ -254,6 +255,7 @@ def _cell(query: Query, draws: Draws, key: CellKey, found: Estimate) -> Cell:
         tokens=tokens,
         flops=flops,
         auc=_auc(votes, "voting" if greedy else key.method, key.k, key.k_meta),
+        won=found.won,
     )
 
 

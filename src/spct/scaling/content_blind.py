@@ -28,13 +28,15 @@ def content_blind(bench: Bench) -> dict[CellKey, Cell]:
     cells = {}
     for name, values in totals.items():
         credit, tied = decide(values[:, None, :], votes)
+        unknown = bench.single | votes.undecided
         cells[CellKey(NOBODY, NOBODY, name, 0, 0)] = Cell(
-            accuracy=np.where(bench.single | votes.undecided, np.nan, credit[:, 0]),
+            accuracy=np.where(unknown, np.nan, credit[:, 0]),
             tied=tied[:, 0].astype(np.float64),
             rerun=nothing * np.nan,
             error=nothing,
             invalid=nothing,
             tokens=nothing,
             flops=nothing,
+            won=np.where(unknown, np.nan, credit[:, 0] == 1),
         )
     return cells

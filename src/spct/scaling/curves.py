@@ -123,6 +123,7 @@ def measure(
         for bank in shards:
             repeats.check(bank, cfg.max_repeats)
             measured.params.setdefault(bank.key.size, bank.params)
+            measured.answers[bank.key.policy, bank.key.size] = bank.answer
             query = Query.of(bank, benches[bank.key.seed], cfg)
             measured.add(bank.key.seed, measure_bank(query))
             play(query, found.games)
@@ -165,9 +166,9 @@ def curve_rows(run: str, measured: Measured) -> list[dict[str, Any]]:
         for key in _ranked(measured, measured.cells):
             for label, seeds in measured.seeds(key):
                 summary = measured.summary(key, group, seeds)
-                reasons = measured.refusals(key, group, seeds)
+                reasons, refused = measured.left_out(key, group, seeds)
                 note = scalars.note(reasons, len(reasons))
-                if summary is not None or note:
+                if summary is not None or refused:
                     where = {"run": run, "seed": label, **key._asdict(), **group._asdict()}
                     values = {"items": 0} if summary is None else vars(summary)
                     rows.append(written({**where, **values, "note": note}))

@@ -27,8 +27,8 @@ def few(cast: Ballots, method: Method, pair: Pair) -> Bools:
 
 
 def moments(votes: Votes, cast: Ballots, method: Method, pair: Pair) -> Floats:
-    """Mean credit, mean squared credit and tied share of each item, ``(3, I)``."""
-    found = np.zeros((3, len(cast.usable)))
+    """Mean credit, mean squared credit, shares of ties and wins of each item, ``(4, I)``."""
+    found = np.zeros((4, len(cast.usable)))
     pools = _pools(cast, method)
     for pool in np.unique(pools):
         rows = np.flatnonzero(pools == pool)
@@ -39,7 +39,8 @@ def moments(votes: Votes, cast: Ballots, method: Method, pair: Pair) -> Floats:
                 here = rows[start : start + step]
                 totals = cast.points[here].transpose(2, 0, 1) @ members.T
                 credit, tied = decide_by_answer(totals, votes.take(here))
-                found[:, here] += credit @ weights, credit**2 @ weights, tied @ weights
+                parts = credit, credit**2, tied, credit == 1
+                found[:, here] += np.stack([part @ weights for part in parts])
     return found
 
 

@@ -61,6 +61,7 @@ class Estimate:
     tied: Floats  # expected share of tied votes
     spread: Floats  # variance of the credit of one vote over the subsets
     error: Floats  # standard error of credit from drawing subsets at random; 0 where exact
+    won: Floats  # expected share of votes that earn all: no tie between right and wrong
 
 
 def estimate(
@@ -136,12 +137,12 @@ def _by_item(
 def _exactly(
     votes: Votes, cast: Ballots, method: Method, pairs: list[Pair]
 ) -> tuple[Floats, Bools]:
-    """Moments ``(pairs, 3, I)`` where some way counts all subsets, and where none does."""
+    """Moments ``(pairs, 4, I)`` where some way counts all subsets, and where none does."""
     ks, strata, gaps = [k for k, _ in pairs], _strata(votes), cast.gaps(votes)
     two = (votes.answers.sum(axis=1) == 2) & exact.countable(gaps) & ~votes.rated
     counted, joined = two & (strata == 1), two & (strata == 2) & (method in WHOLE)
     rest = ~(counted | joined | votes.rated)
-    found = np.full((len(pairs), 3, len(two)), np.nan)
+    found = np.full((len(pairs), 4, len(two)), np.nan)
     if counted.any():
         found[:, :, counted] = _counted(gaps[counted], cast.usable[counted], method, pairs)
     if joined.any() and votes.stratum is not None:
@@ -161,14 +162,15 @@ def _exactly(
 
 
 def _estimate(moments: Floats, drawn: Bools, subsets: int, undecided: Bools) -> Estimate:
-    credit, square, tied = moments
-    credit = np.where(undecided, np.nan, credit)
+    credit, square, tied, won = moments
+    credit, won = (np.where(undecided, np.nan, part) for part in (credit, won))
     spread = np.maximum(square - credit**2, 0)
     # One draw tells nothing of its error: the largest standard deviation that a share can have.
     error = np.sqrt(spread / (subsets - 1)) if subsets > 1 else np.full(len(drawn), 0.5)
     error = np.where(drawn, error, 0 * credit)
     # Sums of exact shares may exceed 1 by a rounding error.
-    return Estimate(np.minimum(credit, 1), np.minimum(tied, 1), spread, error)
+    credit, tied, won = (np.minimum(part, 1) for part in (credit, tied, won))
+    return Estimate(credit, tied, spread, error, won)
 
 
 def _strata(votes: Votes) -> Index:

@@ -33,7 +33,7 @@ def countable(differences: Floats) -> Bools:
 
 
 def filtered(differences: Floats, pairs: Sequence[Pair]) -> Floats:
-    """Votes of the first ``k_meta`` samples of each k-subset, moments ``(pairs, 3, I)``.
+    """Votes of the first ``k_meta`` samples of each k-subset, moments ``(pairs, 4, I)``.
 
     ``differences`` (I, n) are in filter order. For k_meta = k any order does, and falling ``|d|``
     is the fastest.
@@ -55,7 +55,7 @@ def filtered(differences: Floats, pairs: Sequence[Pair]) -> Floats:
 
 
 def thinned(differences: Floats, usable: Index, pairs: Sequence[Pair]) -> Floats:
-    """Votes of ``k_meta`` random usable samples of each k-subset, moments ``(pairs, 3, I)``.
+    """Votes of ``k_meta`` random usable samples of each k-subset, moments ``(pairs, 4, I)``.
 
     The first ``usable`` (I,) of the samples may vote; all of them do where a subset has no more.
     """
@@ -75,7 +75,7 @@ def thinned(differences: Floats, usable: Index, pairs: Sequence[Pair]) -> Floats
 
 
 def stratified(differences: Floats, stratum: NDArray[np.int16], ks: Sequence[int]) -> Floats:
-    """Votes of k samples drawn equally from two strata ``(I, n)``, moments ``(ks, 3, I)``."""
+    """Votes of k samples drawn equally from two strata ``(I, n)``, moments ``(ks, 4, I)``."""
     shares = np.empty((len(differences), 2, len(ks)))
     for i, (row, labels) in enumerate(zip(_integers(differences), stratum, strict=True)):
         first = labels == labels[0]
@@ -158,6 +158,6 @@ def tables(start: Bools, d: Index, largest: int) -> Iterator[Floats]:
 
 
 def moments(shares: Floats) -> Floats:
-    """Mean credit, mean squared credit and share of ties from wins and ties ``(I, 2, pairs)``."""
+    """Mean credit, mean squared credit, shares of ties and of wins, from ``(I, 2, pairs)``."""
     wins, ties = shares.transpose(1, 2, 0)
-    return np.stack([wins + ties / 2, wins + ties / 4, ties], axis=1)
+    return np.stack([wins + ties / 2, wins + ties / 4, ties, wins], axis=1)

@@ -7,21 +7,24 @@ shared set of bootstrap draws (:mod:`spct.scaling.stats`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from spct.benchmarks.rule import Answer
 from spct.scaling import stats
 from spct.scaling.banks import Bench
 from spct.scaling.cells import Area, Cell, CellKey, Index
 from spct.scaling.ratings import Ranked
 from spct.scaling.stats import Difference, Floats, Statistic, Weights
+from spct.scaling.votes import Bools
 from spct.schema import ScalingConfig
 
 ACCURACY, AUC = "accuracy", "roc_auc"
+TIED_BY_PEOPLE = "people called it a tie"  # why an item has no right answer
 
 
 class Group(NamedTuple):
@@ -65,6 +68,7 @@ class Measured:
     benches: dict[int, Bench]
     cells: dict[CellKey, dict[int, Cell]] = field(default_factory=dict)
     params: dict[str, int | None] = field(default_factory=dict)  # by size
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)  # by policy and size
     _rows: dict[tuple[Group, int], Index] = field(default_factory=dict)
     _weights: dict[tuple[Group, int], Weights] = field(default_factory=dict)
     _statistics: dict[tuple[CellKey, Group, int], Statistic | None] = field(default_factory=dict)
@@ -133,15 +137,14 @@ class Measured:
         cell, rows = self.cells[key][seed], self.rows_of(group, seed)
         return rows if _rated(cell, rows) else rows[~np.isnan(cell.accuracy[rows])]
 
-    def prompts(self, group: Group, seeds: Sequence[int]) -> int:
-        """How many prompts a group has over some seeds."""
-        found = [self._codes[seed][self.rows_of(group, seed)] for seed in seeds]
-        return len(np.unique(np.concatenate(found)))
+    def distinct_prompts(self, places: Mapping[int, Index]) -> int:
+        """How many prompts the items at some places of each seed's bench have."""
+        found = [self._codes[seed][rows] for seed, rows in places.items()]
+        return int(np.count_nonzero(np.bincount(np.concatenate(found))))
 
     def clusters(self, key: CellKey, group: Group, seeds: Sequence[int]) -> int:
-        """How many prompts these items have, over some seeds."""
-        found = [self._codes[seed][self.counted(key, group, seed)] for seed in seeds]
-        return int(np.count_nonzero(np.bincount(np.concatenate(found))))
+        """How many prompts the items of a group have that a cell has a value for."""
+        return self.distinct_prompts({seed: self.counted(key, group, seed) for seed in seeds})
 
     def statistic(self, key: CellKey, group: Group, seed: int) -> Statistic | None:
         """A cell's mean over the items that count, or their ROC-AUC; None where there is none."""
@@ -209,13 +212,26 @@ class Measured:
         same = np.array_equal(self.counted(a, group, seed), self.counted(b, group, seed))
         return same and self.metric(a, group, seed) == self.metric(b, group, seed)
 
-    def refusals(self, key: CellKey, group: Group, seeds: Sequence[int]) -> list[str]:
-        """Why items of a group have no value, "" for each that has one; empty if all must have."""
-        found: list[str] = []
+    @cached_property
+    def _ties(self) -> dict[int, Bools]:
+        """Which items of each seed people called a tie."""
+        return {
+            seed: np.array([item.label.undecided for item in bench.items], dtype=np.bool_)
+            for seed, bench in self.benches.items()
+        }
+
+    def left_out(self, key: CellKey, group: Group, seeds: Sequence[int]) -> tuple[list[str], bool]:
+        """Why items of a group have no value, "" for each that has one; and whether the judge
+        itself refused any of them."""
+        found, refused = [], False
         for seed in seeds:
-            reasons = self.cells[key][seed].refused
-            found += [] if reasons is None else reasons[self.rows_of(group, seed)].tolist()
-        return found
+            rows, own = self.rows_of(group, seed), self.cells[key][seed].refused
+            reasons = np.where(self._ties[seed][rows], TIED_BY_PEOPLE, "").astype(object)
+            if own is not None:
+                reasons = np.where(own[rows] != "", own[rows], reasons)
+                refused = refused or bool((own[rows] != "").any())
+            found += reasons.tolist()
+        return found, refused
 
     def difference(self, a: CellKey, b: CellKey, group: Group) -> Difference | None:
         """``a`` minus ``b`` over the seeds that have both; None where one has no value, or where

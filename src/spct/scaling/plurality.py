@@ -16,25 +16,25 @@ from spct.scaling.votes import Ballots, Floats, Index, Votes
 
 
 def moments(votes: Votes, cast: Ballots, ks: Sequence[int]) -> Floats:
-    """Mean credit, mean squared credit and tied share of each item, ``(ks, 3, I)``.
+    """Mean credit, mean squared credit, shares of ties and wins of each item, ``(ks, 4, I)``.
 
     ``cast.points`` are one point of a sample for one answer, or none.
     """
-    found = np.empty((len(ks), 3, len(cast.points)))
+    found = np.empty((len(ks), 4, len(cast.points)))
     supporters = np.rint(cast.points.sum(axis=1)).astype(np.int64)
     for i, counts in enumerate(supporters):
         better, worse = counts[votes.better[i]], counts[votes.worse[i]]
-        credit, square = _credits(better, worse, votes.n)
+        earned = _credits(better, worse, votes.n)
         sides = int(better.sum() + worse.sum())
         tied = _ties(counts[votes.answers[i]], votes.n)
         for at, k in enumerate(ks):
-            found[at, :2, i] = _share(np.stack([credit, square]), votes.n, sides, k)
+            found[at, [0, 1, 3], i] = _share(earned, votes.n, sides, k)
             found[at, 2, i] = _share(tied, votes.n, int(counts.sum()), k)
     return found
 
 
-def _credits(better: Index, worse: Index, n: int) -> tuple[Floats, Floats]:
-    """Credit and its square summed over all subsets of the supporters, by size ``(n + 1,)``.
+def _credits(better: Index, worse: Index, n: int) -> Floats:
+    """Credit, its square and wins summed over all subsets of supporters, by size ``(3, n + 1)``.
 
     With c the votes of the lowest of ``better``, a of them and b of ``worse`` stand at c, and no
     other of ``worse`` above it.
@@ -47,7 +47,8 @@ def _credits(better: Index, worse: Index, n: int) -> tuple[Floats, Floats]:
     orders = [[comb(a + b, a) for b in range(len(worse) + 1)] for a in range(1, len(better) + 1)]
     credit = 1.0 / np.array(orders, dtype=np.float64)
     sizes = state[1:].sum(axis=2)
-    return np.einsum("ab,abj->j", credit, sizes), np.einsum("ab,abj->j", credit**2, sizes)
+    earned = np.stack([credit, credit**2, credit == 1])
+    return np.asarray(np.einsum("eab,abj->ej", earned, sizes))
 
 
 def _ties(answers: Index, n: int) -> Floats:

@@ -24,12 +24,12 @@ def moments(
     method: Method,
     pairs: Sequence[Pair],
 ) -> Floats:
-    """Mean credit, mean squared credit and tied share of some items, ``(pairs, 3, rows)``.
+    """Mean credit, mean squared credit, shares of ties and wins, ``(pairs, 4, rows)``.
 
     ``votes`` and ``cast`` hold those items alone; ``rows`` are their places in ``subsets``. Where
     ``votes`` have strata, subsets take equally from each.
     """
-    found = np.empty((len(pairs), 3, len(rows)))
+    found = np.empty((len(pairs), 4, len(rows)))
     step = max(1, CELLS // (subsets.subsets * max(1, votes.n)))
     for start in range(0, len(rows), step):
         here = np.arange(start, min(start + step, len(rows)))
@@ -48,7 +48,7 @@ def moments(
             elif method == "random_voting":
                 members = _by_lot(members, own.usable, lots, keep)
             credit, tied = decide(members.astype(np.float32) @ own.points, part)
-            found[at][:, here] = np.stack([credit, credit**2, tied]).mean(axis=2)
+            found[at][:, here] = np.stack([credit, credit**2, tied, credit == 1]).mean(axis=2)
     return found
 
 

@@ -161,6 +161,7 @@ def measure(table: Table, bench: Bench, cfg: ScalingConfig) -> dict[CellKey, Cel
             flops=flops,
             auc=looks.auc(k, bench, bench.single & ~refused),
             refused=looks.reasons,
+            won=np.where(unknown, np.nan, found[k].won),
         )
     return cells
 

@@ -13,11 +13,12 @@ from functools import cached_property
 import numpy as np
 
 from spct.benchmarks import RULES, realmistake
-from spct.benchmarks.rule import OVERALL, Floats
+from spct.benchmarks.rule import OVERALL, Answer, Bools, Floats
 from spct.errors import BankError
 from spct.records import Item
 from spct.scaling import stats
-from spct.scaling.measure import Group, Measured
+from spct.scaling.cells import Cell
+from spct.scaling.measure import TIED_BY_PEOPLE, Group, Measured
 from spct.scaling.ratings import Ranked
 from spct.scaling.stats import Statistic
 from spct.scaling.votes import Index
@@ -67,19 +68,25 @@ class Ruled:
 
     @cached_property
     def coverage(self) -> str:
-        """How complete they are."""
+        """How complete they are, and how many of them no section counts."""
         rule = realmistake if self.group.benchmark == RATED else RULES[self.group.benchmark]
-        return str(rule.coverage(self.items))
+        told, out = str(rule.coverage(self.items)), int((~self._members[OVERALL]).sum())
+        return f"{told}; {out} of {len(self.items)} left out: {TIED_BY_PEOPLE}" if out else told
 
     @cached_property
-    def _sizes(self) -> dict[str, int]:
+    def _members(self) -> dict[str, Bools]:
         rule = realmistake if self.group.benchmark == RATED else RULES[self.group.benchmark]
-        return rule.sizes(self.items)
+        return rule.members(self.items)
 
-    def of_votes(self, credit: Floats, tied: Floats) -> Sections:
-        """Sections from the credit and tied share (I,) of each item's vote."""
-        rule, (win, tie) = RULES[self.group.benchmark], outcomes(self.items, credit, tied)
-        return self._drawn(lambda weights: rule.judged(self.items, win, tie, weights))
+    def places(self, section: str) -> Index:
+        """Places in the bench of the items that a section counts."""
+        return self.rows[self._members[section.removesuffix(PARTIAL)]]
+
+    def of_votes(self, cell: Cell, answer: Answer) -> Sections:
+        """Sections from the votes of a judge on every item, ties as upstream has them."""
+        rule = RULES[self.group.benchmark]
+        win, tie = outcomes(self.items, cell, self.rows)
+        return self._drawn(lambda weights: rule.judged(self.items, win, tie, weights, answer))
 
     def of_credits(self, credit: Floats) -> Sections:
         """Sections from the official credit (I,) of each item."""
@@ -108,7 +115,7 @@ class Ruled:
                 name: Statistic(
                     float(value[0]),
                     np.concatenate([part[name][1:] for part in parts]),
-                    self._sizes[name.removesuffix(PARTIAL)],
+                    len(self.places(name)),
                 )
                 for name, value in parts[0].items()
             }
@@ -117,28 +124,35 @@ class Ruled:
             raise BankError(f"the official numbers of {name}: {error}") from error
 
 
-def outcomes(items: Sequence[Item], credit: Floats, tied: Floats) -> tuple[Floats, Floats]:
-    """P(win) and P(tie) as :meth:`spct.benchmarks.rule.Averages.judged` takes them.
+def outcomes(items: Sequence[Item], cell: Cell, rows: Index) -> tuple[Floats, Floats]:
+    """P(win) and P(tie) as :meth:`spct.benchmarks.rule.Averages.judged` takes them, both (I,).
 
-    From credit and tied share (I,): a tie of two is half its credit; of more responses the credit
-    stands for itself, and on an item that people called a tie nothing wins.
+    ``rows`` are the items' places in the cell. On an item that people called a tie nothing wins.
+    Raises ``ValueError`` for a cell that does not tell its strict wins.
     """
-    pair = np.fromiter((item.n == 2 for item in items), np.bool_, len(items))
+    if cell.won is None:
+        raise ValueError("these votes do not tell a win from a tie")
     undecided = np.fromiter((item.label.undecided for item in items), np.bool_, len(items))
-    won = np.nan_to_num(credit) - np.where(pair, tied / 2, 0)
-    return np.where(undecided, 0.0, np.maximum(won, 0)), np.where(pair, tied, 0.0)
+    credit, won = cell.accuracy[rows], cell.won[rows]
+    tie = np.where(undecided, cell.tied[rows], np.clip(2 * (credit - won), 0, 1 - won))
+    return np.where(undecided, 0.0, won), tie
+
+
+def distinct_prompts(benches: Sequence[Ruled], section: str) -> int:
+    """How many prompts a section rests on, over some seeds: what its interval's width follows."""
+    places = {bench.seed: bench.places(section) for bench in benches}
+    return benches[0].measured.distinct_prompts(places)
 
 
 def pooled(benches: Sequence[Ruled], found: Sequence[Sections]) -> dict[str, Part]:
     """Each section over some seeds, those that every seed has, the overall last."""
     first = benches[0]
     told = "; ".join(sorted({bench.coverage for bench in benches}))
-    prompts = first.measured.prompts(first.group, [bench.seed for bench in benches])
     shared = [name for name in found[0] if all(name in sections for sections in found)]
     parts = {}
     for name in sorted(shared, key=lambda name: name == OVERALL):
         whole = stats.pooled([sections[name] for sections in found])
-        level = first.measured.cfg.level
-        low, high = stats.interval(whole.draws, level, min(prompts, whole.items))
+        level, prompts = first.measured.cfg.level, distinct_prompts(benches, name)
+        low, high = stats.interval(whole.draws, level, prompts)
         parts[name] = Part(whole.value, low, high, whole.items, told)
     return parts

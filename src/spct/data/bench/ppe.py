@@ -44,9 +44,10 @@ def preference(paths: Sequence[Path], config: SourceConfig) -> Iterator[Item | D
 
 
 def correctness(paths: Sequence[Path], config: SourceConfig) -> Iterator[Item | Dropped]:
-    """Rows ``question_id, prompt, scores, sampled_conflict_pairs, response_1 … response_K``.
+    """Rows ``question_id, model_name, prompt, scores, sampled_conflict_pairs, response_1 …``.
 
-    An item for each pair; ``options.subset`` says which of the five sets the files are. Raises
+    An item for each pair of a row, which is a question answered by one model: the same question may
+    come again with another; ``options.subset`` says which of the five sets the files are. Raises
     :class:`spct.errors.ConfigError` for another.
     """
     option = str(config.options.get("subset", ""))
@@ -54,21 +55,25 @@ def correctness(paths: Sequence[Path], config: SourceConfig) -> Iterator[Item | 
     subset = known(option, sets, "options.subset", f"bench_source {config.name}")
 
     def build(row: Row, where: str) -> Iterator[Item]:
-        question = identity(row, "question_id")
+        question, model = identity(row, "question_id"), row.get("model_name")
+        name = "/".join(str(part) for part in (config.name, question, model) if part is not None)
         pairs, scores = row.get("sampled_conflict_pairs"), row.get("scores")
         if not isinstance(pairs, list) or not isinstance(scores, list):
             raise BadRow("bad_row", "scores or sampled_conflict_pairs is not a list")
         for place, pair in enumerate(pairs):
             left, right = _ends(pair, scores)
             yield Item(
-                id=f"{config.name}/{question}/{place}",
+                id=f"{name}/{place}",
                 dataset=PPE_CORRECTNESS.name,
                 subset=subset,
                 domain=subset,
                 messages=user(text(row, "prompt")),
                 responses=(text(row, f"response_{left + 1}"), text(row, f"response_{right + 1}")),
                 label=Label("best", int(scores[right] > scores[left])),
-                meta={"question_id": question, "pairs": len(pairs), "pair": [left, right]},
+                meta={
+                    **{"question_id": question, "model": model},
+                    **{"pairs": len(pairs), "pair": [left, right]},
+                },
             )
 
     return load(paths, config, build)
