@@ -134,6 +134,23 @@ def length_flaw(item: Item, max_chars: int) -> Flaw | None:
     return None
 
 
+def undecidable(item: Item) -> Flaw | None:
+    """Why no judgement of a benchmark item could be called right or wrong, or None.
+
+    ``tie``: several responses are equally good by the label, so that none is the one to pick;
+    ``unverifiable``: one response whose label is not right or wrong. What people called a tie
+    (``pair_tie`` without a winner) is kept: rules count it.
+    """
+    best = () if item.label.undecided or item.label.kind == "groups" else best_response(item)
+    if not isinstance(best, tuple) or not best:
+        return None
+    if item.label.kind == "correct" and item.n > 1:
+        right = sum(item.label.value)
+        way = "; shape best_of or pair makes items of one right one" if 0 < right < item.n else ""
+        return "tie", f"{right} of {item.n} responses are right, not one{way}"
+    return best
+
+
 def best_response(item: Item) -> int | Flaw:
     """Index of the one best response (paper: exactly one maximal reward), or why there is none.
 

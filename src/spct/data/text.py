@@ -1,7 +1,7 @@
 """Texts as comparisons see them, at two strengths.
 
-:func:`squeezed` leaves out white space alone: by it, responses are equal. :func:`normal` also leaves
-out case and the punctuation of prose: by it, two texts read the same. Operators, signs, digits and
+:func:`squeezed` leaves out white space alone: by it, responses are equal. :func:`normal` leaves out
+case and the punctuation of prose too: by it, two texts read the same. Operators, signs, digits and
 brackets tell maths and code apart, so they count: ``7 - 4`` is not ``7 + 4``, ``[1, 5)`` is not
 ``(1, 5]``, ``x²`` is not ``x2`` and ``5!`` is not ``5``. Where a sign may be either, it counts.
 """
