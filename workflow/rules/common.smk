@@ -24,6 +24,7 @@ if set(config) - {"experiments", "hydra"}:
         f"--config knows experiments=[…] and hydra='…', not {sorted(config)}"
     )
 
+
 def checked(call, *args):
     """What `call` returns; a mistake in the configuration stops Snakemake with one line."""
     try:

@@ -126,8 +126,8 @@ class Book:
     def warnings(self) -> list[str]:
         """A line for each source whose revision or files may change under one's feet."""
         stale = [
-            f"warning: {account.source.name}: sha256 names {', '.join(account.unmatched)}, which is "
-            "none of its files; correct the name, or take it out"
+            f"warning: {account.source.name}: sha256 names {', '.join(account.unmatched)}, which "
+            "is none of its files; correct the name, or take it out"
             for account in self.accounts
             if account.unmatched
         ]

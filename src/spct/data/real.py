@@ -17,8 +17,14 @@ from spct.data.download import fetch
 from spct.data.draw import drawn, quotas
 from spct.data.filters import filtered
 from spct.data.flaws import (
-    Flaw, best_response, flaw, label_flaw, length_flaw, size_flaw, undecidable,
-)  # fmt: skip
+    Flaw,
+    best_response,
+    flaw,
+    label_flaw,
+    length_flaw,
+    size_flaw,
+    undecidable,
+)
 from spct.data.overlap import NGRAM, Index
 from spct.data.reading import Dropped
 from spct.data.shapes import shaped

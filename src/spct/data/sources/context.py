@@ -5,16 +5,27 @@ responses, as a turn of the assistant, is a copy of that answer: the turn is lef
 longest claim is the conversation, and each other one must be its beginning or its end, turn by turn
 in role and content (but for white space); else the row is dropped as ``two_contexts``. (3) A column
 ``system`` is its first turn, and must agree with one that is there. (4) A conversation that then
-still ends with a turn of the assistant, or holds one of the responses as such, is never kept.
+still ends with a turn of the assistant, or holds one of the responses as such, is never kept. Nor
+is one whose last text is a transcript that ends with a response.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
-from spct.data.flaws import leak
+from spct.data.flaws import Flaw, leak
 from spct.data.sources.base import BadRow, Messages
 from spct.data.text import squeezed
+
+# How transcripts and chat templates open and close a turn of the assistant.
+_OPENED = re.compile(
+    r"(?:\b(?:assistant|ai|gpt|bot|answer|response|output) ?:"
+    r"|<\|(?:im_start\|>)?assistant(?:\|>)?|assistant<\|end_header_id\|>"
+    r"|\[/INST\]|<start_of_turn>model) ?$",
+    re.IGNORECASE,
+)
+_CLOSED = re.compile(r"(?: ?(?:<\|?[\w ]+\|?>|</s>))+$")
 
 Claim = tuple[str, Messages]  # column, turns
 Key = tuple[tuple[str, str], ...]
@@ -39,9 +50,19 @@ def agreed(claims: Sequence[Claim], responses: Sequence[str], system: str = "") 
     for i, turn in enumerate(context, start=1):
         if not turn["content"].strip() and i < len(context):
             raise BadRow("empty_turn", f"turn {i} of the conversation has no text")
-    if wrong := leak(context, responses):
+    wrong = leak(context, responses) or _transcript(context[-1]["content"], responses)
+    if wrong:
         raise BadRow(*wrong)
     return context
+
+
+def _transcript(text: str, responses: Sequence[str]) -> Flaw | None:
+    """``answer_in_context`` for a text that has one of the responses behind a mark of its turn."""
+    text = _CLOSED.sub("", squeezed(text))
+    for i, response in enumerate(map(squeezed, responses)):
+        if response and text.endswith(response) and _OPENED.search(text[: -len(response)]):
+            return "answer_in_context", f"the question is a transcript that ends with response {i}"
+    return None
 
 
 def with_system(turns: Messages, system: str) -> Messages:
