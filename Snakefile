@@ -61,6 +61,7 @@ rule all:
 
 
 onstart:
+    checked(RUNS.check_data)
     resume.record()
 
 

@@ -27,6 +27,7 @@ from spct import storage
 from spct.content import HASH_ROWS as HASH_ROWS
 from spct.content import TableDigest as TableDigest
 from spct.content import file_hash as file_hash
+from spct.content import large as large
 from spct.content import table_hash as table_hash
 from spct.content import text_hash as text_hash
 

@@ -106,38 +106,38 @@ class Sample:
 
 ITEM_SCHEMA = pa.schema(
     [
-        ("id", pa.string()),
-        ("dataset", pa.string()),
-        ("subset", pa.string()),
-        ("domain", pa.string()),
-        ("messages", pa.string()),
-        ("responses", pa.list_(pa.string())),
-        ("label_kind", pa.string()),
-        ("label", pa.string()),
-        ("reference", pa.string()),
-        ("meta", pa.string()),
+        ("id", pa.large_string()),
+        ("dataset", pa.large_string()),
+        ("subset", pa.large_string()),
+        ("domain", pa.large_string()),
+        ("messages", pa.large_string()),
+        ("responses", pa.large_list(pa.large_string())),
+        ("label_kind", pa.large_string()),
+        ("label", pa.large_string()),
+        ("reference", pa.large_string()),
+        ("meta", pa.large_string()),
     ]
 )
 
 BANK_SCHEMA = pa.schema(
     [
-        ("item_id", pa.string()),
-        ("kind", pa.string()),
+        ("item_id", pa.large_string()),
+        ("kind", pa.large_string()),
         ("sample", pa.int32()),
         ("seed", pa.int64()),
-        ("order", pa.list_(pa.int16())),
-        ("model", pa.string()),
-        ("template", pa.string()),
-        ("text", pa.string()),
+        ("order", pa.large_list(pa.int16())),
+        ("model", pa.large_string()),
+        ("template", pa.large_string()),
+        ("text", pa.large_string()),
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("logprob", pa.float32()),
-        ("finish", pa.string()),
-        ("outcome", pa.string()),
-        ("scores", pa.list_(pa.int16())),
+        ("finish", pa.large_string()),
+        ("outcome", pa.large_string()),
+        ("scores", pa.large_list(pa.int16())),
         ("correct", pa.bool_()),
         ("meta_score", pa.float32()),
-        ("principles", pa.string()),
+        ("principles", pa.large_string()),
         ("principle_tokens", pa.int32()),
     ]
 )

@@ -5,20 +5,26 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from real_sources import need_data
+from real_sources import source as shipped
 
 from spct import artifact, config
 from spct.config import Slice
-from spct.data import prepare
+from spct.data import catalog, prepare
 from spct.data.dedupe import question_key
 from spct.data.general import read_general
+from spct.data.real import Maker
 from spct.data.text import conversation
 from spct.errors import ConfigError, StageStopped
-from spct.records import Item, Label, read_items
+from spct.records import Item, Label, read_items, write_items
+from spct.runs import Node, Runs
+from spct.scaling.bench import read_bench
 from spct.schema import DataConfig, SourceConfig
 
 OUTPUTS = ("out_train", "out_bench", "out_general")
@@ -36,7 +42,7 @@ ROWS = [
     pair("Held out", "this", "that"),  # in_benchmark
     pair("Tell", f"so {LONG}", "that"),  # overlaps_benchmark
     pair("Empty", "this", " "),  # empty_response
-    pair("Equal", "this", "This."),  # equal_responses
+    pair("Equal", "this", " this\n"),  # equal_responses
     pair("Long", "this", "x" * 200_000),  # too_long
     pair("Wrong label", "this", "that", label=2),  # bad_label
     pair("Tie", "this", "that", label=[1, 1], kind="graded"),  # tie
@@ -249,6 +255,149 @@ def test_a_corrupt_file_stops(world: Path, tmp_path: Path, monkeypatch: pytest.M
         prepared(tmp_path, world, monkeypatch, train_sources=only)
 
 
+# ---- one odd row stops nothing ---------------------------------------------------------------
+
+
+def drops(paths: dict[str, Path], source: str = "odd") -> list[tuple[str, str]]:
+    lines = [json.loads(line) for line in paths["out_drops"].read_text().splitlines()]
+    return [(line["where"], line["reason"]) for line in lines if line["source"] == source]
+
+
+def odd(rows: list[dict[str, Any]], world: Path, tmp_path: Path, patch: pytest.MonkeyPatch,
+        **options: Any) -> dict[str, Path]:  # fmt: skip
+    write(world / "mine/odd.jsonl", [pair("A good one", "yes", "no"), *rows])
+    only = {"odd": source("odd", "odd.jsonl", **options)}
+    return prepared(tmp_path, world, patch, train_sources=only)
+
+
+def test_rows_with_fields_of_other_types(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        pair("q1", "yes", "no", reference=4),
+        pair("q2", "yes", "no", subset=["a"]),
+        pair("q3", "yes", "no", domain=True),
+        pair("q4", "yes", "no", label=[10**400, 1], kind="graded"),
+    ]
+    paths = odd(rows, world, tmp_path, monkeypatch)
+    assert drops(paths) == [
+        ("odd.jsonl:3", "bad_row"), ("odd.jsonl:4", "bad_row"), ("odd/odd.jsonl:5", "bad_label"),
+    ]  # fmt: skip
+    kept = {conversation(item): item.reference for item in read_items(paths["out_train"])}
+    assert kept == {"A good one": None, "q1": "4"}
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "reasons"),
+    [
+        ("min_gap", [pair("q", "alone", label=[4], kind="graded")], ["no_gap"]),
+        ("min_strength",
+         [pair("q", "a", "b", label={"winner": 0}, kind="pair_tie"),
+          pair("r", "a", "b", label={"winner": 0, "strength": "much"}, kind="pair_tie")],
+         ["no_strength", "bad_label"]),
+    ],
+    ids=["gap", "strength"],
+)  # fmt: skip
+def test_labels_that_a_filter_cannot_read(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str,
+    rows: list[dict[str, Any]], reasons: list[str],
+) -> None:  # fmt: skip
+    good = {"min_gap": pair("good", "a", "b", label=[5, 1], kind="graded")}.get(
+        name, pair("good", "a", "b", label={"winner": 0, "strength": 3}, kind="pair_tie")
+    )
+    options = {"filter": name, "options": {name: 1}}
+    paths = odd([*rows, good], world, tmp_path, monkeypatch, **options)
+    assert [reason for _, reason in drops(paths)] == ["other_kind", *reasons]
+    assert [conversation(item) for item in read_items(paths["out_train"])] == ["good"]
+
+
+# ---- benchmarks: one best response, one source, everything told ------------------------------
+
+
+def benched(
+    rows: list[dict[str, Any]], world: Path, tmp_path: Path, patch: pytest.MonkeyPatch,
+    **options: Any,
+) -> dict[str, Path]:  # fmt: skip
+    write(world / "mine/held.jsonl", rows)
+    held = {"held": source("held", "held.jsonl", **options)}
+    return prepared(tmp_path, world, patch, bench_sources=held)
+
+
+SEVERAL = [
+    pair("one", "a", "b", "c", label=[True, False, False], kind="correct"),
+    pair("two", "a", "b", "c", label=[True, True, False], kind="correct"),
+    pair("all", "a", "b", label=[True, True], kind="correct"),
+    pair("votes", "a", "b", label=[0, 1], kind="votes"),
+    pair("grades", "a", "b", label=[5, 5], kind="graded"),
+    pair("rated", "a", label=[5], kind="graded"),
+    pair("tie", "a", "b", label=None, kind="pair_tie"),
+    pair("groups", "a", "b", "c", label={"better": [0, 1], "worse": [2]}, kind="groups"),
+]
+
+
+def test_benchmark_items_without_one_best_response_are_dropped_when_read(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    paths = benched(SEVERAL, world, tmp_path, monkeypatch)
+    kept = read_items(paths["out_bench"])
+    assert [conversation(item) for item in kept] == ["one", "tie", "groups"]
+    assert [reason for _, reason in drops(paths, "held")] == ["tie"] * 4 + ["unverifiable"]
+    assert "shape best_of or pair" in paths["out_drops"].read_text()
+    assert "bench held: 3 of 8 (tie 4, unverifiable 1); 1 of those kept are ties" in (
+        capsys.readouterr().out
+    )
+    assert len(read_bench(paths["out_bench"]).items) == 3
+
+
+def test_a_shape_makes_benchmark_items_of_several_right_answers(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = benched(SEVERAL[:3], world, tmp_path, monkeypatch, shape="best_of")
+    found = read_bench(paths["out_bench"]).items
+    assert [item.n for item in found] == [3, 2] and {item.label.kind for item in found} == {"best"}
+    assert [reason for _, reason in drops(paths, "held")] == ["all_right"]
+
+
+def test_mmlu_pro_best_of_8_serves_as_a_benchmark(tmp_path: Path) -> None:
+    need_data()
+    mmlu = {"mmlu": shipped("mmlu_pro_best_of_8")}
+    catalog.check(replace(DataConfig("real", 0, {}, 0, {}), bench_sources=mmlu, train_sources=mmlu))
+    bench = Maker(DataConfig("real", 0, {}, 0, {}, bench_sources=mmlu), 0).bench()
+    assert len(bench) == 1974 and {item.label.kind for item in bench} == {"best"}
+    write_items(tmp_path / "bench.parquet", bench)
+    assert len(read_bench(tmp_path / "bench.parquet").items) == 1974
+
+
+def test_two_sources_of_one_part_of_a_benchmark_are_refused(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"input": "q", "output_1": "a", "output_2": "b", "label": 1}
+    for folder in ("one", "two"):
+        write(world / f"{folder}/natural.jsonl", [row])
+    both = {
+        name: source(name, "natural.jsonl", loader="llmbar", path=name) for name in ("one", "two")
+    }
+    with pytest.raises(ConfigError, match="one and two both hold natural of the benchmark llmbar"):
+        prepared(tmp_path, world, monkeypatch, bench_sources=both)
+    one = {"one": both["one"]}
+    assert len(read_items(prepared(tmp_path, world, monkeypatch, bench_sources=one)["out_bench"]))
+
+
+def test_stale_and_missing_checksums_are_told(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    only = {"more": source("more", "more.jsonl", sha256={"gone.jsonl": "0" * 64})}
+    paths = prepared(tmp_path, world, monkeypatch, train_sources=only)
+    told = capsys.readouterr().out
+    assert "warning: more: sha256 names gone.jsonl, which is none of its files" in told
+    assert "warning: more: sha256 has no entry for more.jsonl; not compared" in told
+    card = json.loads(paths["out_card"].read_text())
+    entry = next(entry for entry in card["sources"] if entry["name"] == "more")
+    assert entry["sha256_of_no_file"] == ["gone.jsonl"]
+
+
 # ---- the shipped configuration ---------------------------------------------------------------
 
 
@@ -283,6 +432,7 @@ def test_a_source_is_added_on_the_command_line() -> None:
         ("data.train_sources.if_pairs.wieght=1", r"wieght"),
         ("data.train_sources.if_pairs.name=gsm8k_pairs", r"'gsm8k_pairs' names two sources"),
         ("data.bench_sources.llmbar.shape=pair", r"llmbar: a benchmark has no shape"),
+        ("data.bench_sources.llmbar.loader=generic", r"llmbar\.name: llmbar is a benchmark with"),
         ("data.train_sources=null", r"train_sources"),
         ("data.drop_overlap=1.5", r"data\.drop_overlap: 1\.5 is not 0 or more and below 1"),
         ("audit.ngram=0", r"audit\.ngram: 0 is not 1 or more"),
@@ -295,7 +445,32 @@ def test_a_mistake_in_a_source_is_named_before_any_job(change: str, message: str
         config.load(["data=real", *change.split()])
 
 
+def test_missing_data_are_refused_before_the_first_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPCT_CONF", str(config.conf_dir()))
+    monkeypatch.chdir(tmp_path)
+    runs = Runs("smoke", "data=real")
+    monkeypatch.delenv("SPCT_DATA", raising=False)
+    with pytest.raises(ConfigError, match=r"lies under SPCT_DATA, which is not set; set it to"):
+        runs.check_data()
+    monkeypatch.setenv("SPCT_DATA", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"no folder .*; correct path or SPCT_DATA"):
+        runs.check_data()
+    for seed in runs.runs[runs.targets[0]].cfg.plan.seeds:
+        made = tmp_path / runs.at(runs.targets[0], seed, Node("prepare"), "train.parquet")
+        made.parent.mkdir(parents=True)
+        made.touch()
+    runs.check_data()  # what is prepared already needs no source
+    Runs("smoke").check_data()
+
+
+def test_a_users_own_data_are_theirs_to_read() -> None:
+    cfg = config.load(["data=real", "+source@data.train_sources.mine=generic"])
+    assert cfg.data.train_sources["mine"].publishable
+
+
 def test_the_toy_world_needs_its_own_counts() -> None:
     with pytest.raises(ConfigError, match=r"data\.benchmarks: at least one is needed, not \{\}"):
         config.load(["~data.benchmarks", "++data.benchmarks={}"])
-    assert question_key("A b!") == question_key("a  B")
+    assert question_key("Ask me!") == question_key("ask  ME")

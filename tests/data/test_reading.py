@@ -118,6 +118,52 @@ def test_a_broken_file_is_named_with_the_fix(
     assert str(error.value).startswith(str(path))
 
 
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        (b'{"a": 1, "a": 2}', "the key 'a' occurs twice"),
+        (b'{"b": {"c": 1, "c": 1}}', "the key 'c' occurs twice"),
+        (b'{"some text": 1, "some text": 2}', "a key occurs twice"),
+    ],
+    ids=["top", "within", "text"],
+)
+def test_of_two_values_under_one_key_none_is_chosen(
+    tmp_path: Path, line: bytes, detail: str
+) -> None:
+    (bad,) = rows(write(tmp_path / "x.jsonl", line))
+    assert bad == Dropped("x.jsonl:1", "bad_json", detail)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+@pytest.mark.parametrize("mark", ["le", "be"])
+def test_utf_16_is_named(tmp_path: Path, suffix: str, mark: str) -> None:
+    raw = ("\ufeff" + LINES.decode()).encode(f"utf-16-{mark}")
+    with pytest.raises(BrokenArtifact, match="is UTF-16; write it as UTF-8"):
+        list(rows(write(tmp_path / f"x{suffix}", raw)))
+
+
+def test_lines_may_end_as_windows_writes_them(tmp_path: Path) -> None:
+    raw = LINES.replace(b"\n", b"\r\n")
+    assert [row[1] for row in rows(write(tmp_path / "x.jsonl", raw))] == ROWS  # type: ignore[index]
+
+
+def test_a_date_beyond_the_year_9999_drops_its_row(tmp_path: Path) -> None:
+    far, near = 300_000_000_000, 1_000_000_000  # seconds: the year 11,476, and 2001
+    when = pa.array([near, far, near], pa.timestamp("s"))
+    pq.write_table(pa.table({"a": [1, 2, 3], "made": when}), tmp_path / "x.parquet")
+    first, bad, last = rows(tmp_path / "x.parquet")
+    assert isinstance(bad, Dropped) and (bad.where, bad.reason) == ("x.parquet:2", "bad_value")
+    assert bad.detail.startswith("the column made (timestamp[")
+    assert (first[1]["a"], last[1]["a"]) == (1, 3)  # type: ignore[index, union-attr]
+
+
+def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(BrokenArtifact, match="has two columns 'a'; rename or drop one"):
+        list(rows(tmp_path / "x.parquet"))
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BrokenArtifact, match=r"none\.jsonl cannot be read \(No such file"):
         list(rows(tmp_path / "none.jsonl"))

@@ -187,7 +187,7 @@ def test_generic_chosen_and_rejected(tmp_path: Path) -> None:
         ({"prompt": None}, "bad_row"),
         ({"responses": None}, "bad_row"),
         ({"responses": ["a", 3]}, "bad_row"),
-        ({"label": "[1,"}, "bad_row"),
+        ({"label": "[1,"}, "bad_label"),
     ],
 )
 def test_generic_rows_that_make_no_item(tmp_path: Path, change: dict[str, Any], why: str) -> None:

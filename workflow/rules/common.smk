@@ -24,10 +24,16 @@ if set(config) - {"experiments", "hydra"}:
         f"--config knows experiments=[…] and hydra='…', not {sorted(config)}"
     )
 
-try:
-    RUNS = Runs(config.get("experiments") or "tiny", config.get("hydra") or "")
-except ConfigError as error:
-    raise WorkflowError(str(error)) from error
+
+def checked(call, *args):
+    """What `call` returns; a mistake in the configuration stops Snakemake with one line."""
+    try:
+        return call(*args)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from error
+
+
+RUNS = checked(Runs, config.get("experiments") or "tiny", config.get("hydra") or "")
 
 
 wildcard_constraints:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from spct import artifact
 from spct.bank import versions
+from spct.content import in_order
 from spct.records import BANK_SCHEMA
 
 KEY = ("item_id", "kind", "sample")
@@ -37,7 +38,7 @@ def content_hash(path: Path) -> str:
 
 
 def by_key(rows: pa.Table) -> pa.Table:
-    return rows.sort_by([(name, "ascending") for name in KEY])
+    return in_order(rows, KEY)
 
 
 def in_key_order(keys: pa.Table) -> bool:

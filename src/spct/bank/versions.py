@@ -44,7 +44,7 @@ def lift(rows: pa.Table, found: int) -> pa.Table:
 
 
 def _from_1(rows: pa.Table) -> pa.Table:
-    none = pa.nulls(rows.num_rows, pa.string())
+    none = pa.nulls(rows.num_rows, pa.large_string())
     zero = pa.array([0] * rows.num_rows, pa.int32())
     return rows.append_column("principles", none).append_column("principle_tokens", zero)
 

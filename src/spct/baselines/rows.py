@@ -28,10 +28,10 @@ TOO_LONG = "longer than the model's context"
 
 SCHEMA = pa.schema(
     [
-        ("item_id", pa.string()),
+        ("item_id", pa.large_string()),
         ("sample", pa.int32()),
-        ("scores", pa.list_(pa.float32())),
-        ("refused", pa.string()),
+        ("scores", pa.large_list(pa.float32())),
+        ("refused", pa.large_string()),
         ("tokens", pa.int32()),
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from spct import artifact
 from spct.data.general import read_general
 from spct.data.overlap import Index
-from spct.data.text import conversation, normal
+from spct.data.text import normal, questions
 from spct.errors import StageStopped
 from spct.records import Item, read_items
 
@@ -50,7 +50,8 @@ def item_texts(items: Iterable[Item]) -> Iterator[Text]:
     """Prompt and responses of items, as texts to compare."""
     for item in items:
         free = bool(item.meta.get("publishable", True))
-        yield Text(item.id, item.dataset, "prompt", conversation(item), free)
+        for question in questions(item):
+            yield Text(item.id, item.dataset, "prompt", question, free)
         for response in item.responses:
             yield Text(item.id, item.dataset, "response", response, free)
 

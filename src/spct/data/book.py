@@ -26,12 +26,24 @@ class Account:
     files: list[Fetched]
     seen: int = 0
     kept: int = 0
+    ties: int = 0  # of those kept: items that people called a tie
     drops: Counter[str] = field(default_factory=Counter)
 
     @property
     def commit(self) -> str:
         """The hub's commit that was read; empty for files from elsewhere."""
         return next((file.revision for file in self.files), "")
+
+    @property
+    def unmatched(self) -> list[str]:
+        """Entries of ``sha256`` that name none of the files: nothing is compared by them."""
+        return sorted(self.source.sha256.keys() - {file.name for file in self.files})
+
+    @property
+    def unchecked(self) -> list[str]:
+        """Files without an entry in ``sha256``, where others have one."""
+        names = {file.name for file in self.files} if self.source.sha256 else set()
+        return sorted(names - self.source.sha256.keys())
 
     @property
     def pinned(self) -> bool:
@@ -112,7 +124,22 @@ class Book:
         artifact.write_text(path, "".join(lines))
 
     def warnings(self) -> list[str]:
-        """A line for each source whose revision may change under one's feet."""
+        """A line for each source whose revision or files may change under one's feet."""
+        stale = [
+            f"warning: {account.source.name}: sha256 names {', '.join(account.unmatched)}, which "
+            "is none of its files; correct the name, or take it out"
+            for account in self.accounts
+            if account.unmatched
+        ]
+        unchecked = [
+            f"warning: {account.source.name}: sha256 has no entry for "
+            f"{', '.join(account.unchecked)}; not compared"
+            for account in self.accounts
+            if account.unchecked
+        ]
+        return [*stale, *unchecked, *self._unpinned()]
+
+    def _unpinned(self) -> list[str]:
         return [
             f"warning: {account.source.name}: revision not pinned: {account.source.revision} was "
             f"{account.commit} today; set revision to that commit to read the same again"
@@ -126,5 +153,7 @@ class Book:
         for account in self.accounts:
             why = ", ".join(f"{reason} {n}" for reason, n in account.drops.most_common())
             name = f"{account.role} {account.source.name}"
-            lines.append(f"{name}: {account.kept:,} of {account.seen:,}" + f" ({why})" * bool(why))
+            ties = f"; {account.ties:,} of those kept are ties" if account.ties else ""
+            left = f" ({why})" if why else ""
+            lines.append(f"{name}: {account.kept:,} of {account.seen:,}{left}{ties}")
         return lines

@@ -83,6 +83,8 @@ def _source(account: Account) -> dict[str, Any]:
         "shape": source.shape,
         "in": account.seen,
         "kept": account.kept,
+        "ties": account.ties,
+        "sha256_of_no_file": account.unmatched,
         "dropped": dict(sorted(account.drops.items())),
     }
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
+from spct.benchmarks import RULES, realmistake
 from spct.data import bench, sources
+from spct.data.book import Account
 from spct.data.filters import FILTERS, NEEDS
 from spct.data.shapes import SHAPES
 from spct.data.sources import instructions
 from spct.data.sources.base import Loader
 from spct.errors import ConfigError
+from spct.records import Item
 from spct.schema import DataConfig, SourceConfig
 
 # A benchmark's loader may serve for training, and a training set's for evaluation.
@@ -29,11 +33,37 @@ def check(data: DataConfig) -> None:
             if names[source.name] > 1:
                 raise ConfigError(f"{where}.name: {source.name!r} names two sources")
             _check_source(where, source, known)
-            if role == "bench_sources" and (source.shape or source.filter):
-                raise ConfigError(f"{where}: a benchmark has no shape and no filter")
+            if role == "bench_sources":
+                _check_bench(where, source)
     for key in ("train_sources", "bench_sources"):
         if not getattr(data, key):
             raise ConfigError(f"data.{key}: at least one is needed, not none")
+
+
+def _check_bench(where: str, source: SourceConfig) -> None:
+    """A benchmark is scored as upstream has it, and no other set goes by its name."""
+    known = source.loader in bench.LOADERS
+    if source.filter or (known and source.shape):
+        raise ConfigError(f"{where}: a benchmark has no shape and no filter")
+    if not known and source.name in (*RULES, realmistake.NAME):
+        raise ConfigError(
+            f"{where}.name: {source.name} is a benchmark with a rule of its own, which does not "
+            f"fit items of the loader {source.loader}; choose another name"
+        )
+
+
+def check_apart(pool: Iterable[tuple[Account, Sequence[Item]]]) -> None:
+    """Raises :class:`~spct.errors.ConfigError` if two sources hold one part of a benchmark."""
+    owners: dict[tuple[str, str], str] = {}
+    for account, items in pool:
+        name = account.source.name
+        for item in items:
+            first = owners.setdefault((item.dataset, item.subset), name)
+            if first != name:
+                raise ConfigError(
+                    f"data.bench_sources: {first} and {name} both hold {item.subset} of the "
+                    f"benchmark {item.dataset}, and would be averaged as one; leave one out"
+                )
 
 
 def _check_source(where: str, source: SourceConfig, known: dict[str, Loader]) -> None:

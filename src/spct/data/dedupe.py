@@ -1,10 +1,10 @@
-"""Problems that occur twice, exactly or but for case, punctuation and spacing."""
+"""Problems that occur twice, exactly or in what :func:`spct.data.text.normal` leaves."""
 
 from __future__ import annotations
 
 from spct import artifact
 from spct.data.flaws import Flaw
-from spct.data.text import conversation, normal
+from spct.data.text import conversation, normal, questions
 from spct.records import Item
 
 
@@ -26,7 +26,7 @@ class Seen:
 
     def hold_out(self, item: Item) -> None:
         """Keep the question of a benchmark item out of the training data."""
-        self._questions.add(question_key(conversation(item)))
+        self._questions.update(map(question_key, questions(item)))
 
     def repeats(self, item: Item) -> Flaw | None:
         """Why a training item is a repeat, or None, and then it counts as seen.
@@ -34,15 +34,15 @@ class Seen:
         ``in_benchmark``; ``repeat``; ``near_repeat`` for one that is equal in
         :func:`spct.data.text.normal`.
         """
-        question = conversation(item)
-        if self.asks_benchmark(question):
+        if any(map(self.asks_benchmark, questions(item))):
             return "in_benchmark", "a benchmark asks the same"
+        question = conversation(item)
         exact = _key([question], item.responses)
         near = _key([question_key(question)], [normal(text) for text in item.responses])
         if exact in self._exact:
             return "repeat", "the same question and responses"
         if near in self._normal:
-            return "near_repeat", "the same but for case, punctuation or spacing"
+            return "near_repeat", "the same but for case, spacing or the punctuation of prose"
         self._exact.add(exact)
         self._normal.add(near)
         return None

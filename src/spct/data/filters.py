@@ -13,6 +13,8 @@ Filter = Callable[[Item, Options], Flaw | None]
 
 def _min_gap(item: Item, options: Options) -> Flaw | None:
     """The best grade leads by ``options.min_gap`` at least."""
+    if item.n < 2:
+        return "no_gap", "one response, and no other to lead by a gap"
     first, second = sorted(item.label.value, reverse=True)[:2]
     least = float(options["min_gap"])
     return None if first - second >= least else ("small_gap", f"{first - second:.3g} < {least:g}")
@@ -20,7 +22,10 @@ def _min_gap(item: Item, options: Options) -> Flaw | None:
 
 def _min_strength(item: Item, options: Options) -> Flaw | None:
     """The preference is of strength ``options.min_strength`` at least."""
-    strength, least = float(item.label.value["strength"]), float(options["min_strength"])
+    given = item.label.value.get("strength")
+    if given is None:
+        return "no_strength", "a preference without a strength"
+    strength, least = float(given), float(options["min_strength"])
     return None if strength >= least else ("weak_preference", f"{strength:g} < {least:g}")
 
 

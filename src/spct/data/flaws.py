@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from spct.data.text import normal
+from spct.data.text import squeezed
 from spct.judge.predicate import sides
 from spct.records import Item, Label
 
@@ -16,9 +16,27 @@ Flaw = tuple[str, str]  # reason, detail
 def label_flaw(label: Label, n: int) -> str:
     """What is wrong with a label of ``n`` responses; empty if it reads and names real ones."""
     try:
-        return "" if _FITS[label.kind](label.value, n) else f"{label.kind}: not of {n} response(s)"
+        fits = _FITS[label.kind](label.value, n)
     except (TypeError, KeyError, AttributeError):
-        return f"{label.kind}: not the value that this kind has"
+        fits = False
+    return "" if fits else f"{label.kind}: not {_wanted(label.kind, n)}"
+
+
+def _wanted(kind: str, n: int) -> str:
+    """What a label of this kind is for ``n`` responses."""
+    if kind == "best" and n < 2:
+        return f"for {n} response(s): it needs two or more to name the best of"
+    if kind == "pair_tie" and n != 2:
+        return f"for {n} response(s): it compares exactly two"
+    named = f"from 0 to {n - 1}, counted from 0, for {n} response(s)"
+    return {
+        "best": f"an index {named}",
+        "pair_tie": "a winner 0, 1 or null with a strength that is a number or null",
+        "graded": f"a list of {n} finite number(s), one for each response",
+        "correct": f"a list of {n} times true or false, one for each response",
+        "groups": f"lists better and worse, neither empty, of different indices {named}",
+        "votes": f"a list of an index {named}, or null for each annotator",
+    }[kind]
 
 
 def size_flaw(n: int, wanted: int) -> Flaw | None:
@@ -38,13 +56,24 @@ def _groups(value: Any, n: int) -> bool:
     )
 
 
+def _number(value: Any) -> bool:
+    """Whether it is a number that a float can hold; true and false are none."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _pair_tie(value: Any, n: int) -> bool:
+    winner, strength = value["winner"], value.get("strength")
+    known = winner is None or _index(winner, n)
+    return n == 2 and known and (strength is None or _number(strength))
+
+
 _FITS: dict[str, Callable[[Any, int], bool]] = {
     "best": lambda value, n: n > 1 and _index(value, n),
-    "pair_tie": lambda value, n: n == 2 and (value["winner"] is None or _index(value["winner"], n)),
-    "graded": lambda value, n: (
-        len(value) == n
-        and all(type(score) in (int, float) and math.isfinite(score) for score in value)
-    ),
+    "pair_tie": _pair_tie,
+    "graded": lambda value, n: len(value) == n and all(map(_number, value)),
     "correct": lambda value, n: len(value) == n and all(type(right) is bool for right in value),
     "groups": _groups,
     "votes": lambda value, n: len(value) > 0 and all(v is None or _index(v, n) for v in value),
@@ -54,14 +83,16 @@ _FITS: dict[str, Callable[[Any, int], bool]] = {
 def flaw(item: Item, max_chars: int) -> Flaw | None:
     """The first flaw of a training item, or None.
 
-    ``bad_label``, ``empty_prompt``, ``empty_response``, ``equal_responses`` (after
-    :func:`spct.data.text.normal`), ``too_long`` (a text of more than ``max_chars`` characters; 0
-    for no limit). Details give places and counts, never text.
+    ``bad_label``, ``empty_prompt``, ``answer_in_context`` (:func:`leak`), ``empty_response``,
+    ``equal_responses`` (but for white space), ``too_long`` (a text of more than ``max_chars``
+    characters; 0 for no limit). Details give places and counts, never text.
     """
     if wrong := label_flaw(item.label, item.n):
         return "bad_label", wrong
     if not item.messages or not item.messages[-1]["content"].strip():
         return "empty_prompt", "the last message has no text"
+    if told := leak(item.messages, item.responses):
+        return told
     for i, response in enumerate(item.responses):
         if not response.strip():
             return "empty_response", f"response {i}"
@@ -72,9 +103,25 @@ def flaw(item: Item, max_chars: int) -> Flaw | None:
                 return "too_long", f"{what} {i} has {len(text)} characters, over {max_chars}"
     seen: dict[str, int] = {}
     for i, response in enumerate(item.responses):
-        first = seen.setdefault(normal(response), i)
+        first = seen.setdefault(squeezed(response), i)
         if first != i:
             return "equal_responses", f"responses {first} and {i}"
+    return None
+
+
+def leak(messages: Sequence[Mapping[str, str]], responses: Sequence[str]) -> Flaw | None:
+    """``answer_in_context`` if a judge would read an answer as part of the question, or None.
+
+    That is a conversation that ends with a turn of the assistant, or one in which the assistant
+    says one of the responses, but for white space.
+    """
+    if messages and messages[-1]["role"] == "assistant":
+        return "answer_in_context", "the conversation ends with a turn of the assistant"
+    answers = {squeezed(text): i for i, text in enumerate(responses) if text.strip()}
+    for turn, message in enumerate(messages):
+        if message["role"] == "assistant" and squeezed(message["content"]) in answers:
+            which = answers[squeezed(message["content"])]
+            return "answer_in_context", f"turn {turn + 1} of the conversation is response {which}"
     return None
 
 
@@ -85,6 +132,23 @@ def length_flaw(item: Item, max_chars: int) -> Flaw | None:
     if max_chars and count > max_chars:
         return "too_long", f"{count} characters in all, over {max_chars}"
     return None
+
+
+def undecidable(item: Item) -> Flaw | None:
+    """Why no judgement of a benchmark item could be called right or wrong, or None.
+
+    ``tie``: several responses are equally good by the label, so that none is the one to pick;
+    ``unverifiable``: one response whose label is not right or wrong. What people called a tie
+    (``pair_tie`` without a winner) is kept: rules count it.
+    """
+    best = () if item.label.undecided or item.label.kind == "groups" else best_response(item)
+    if not isinstance(best, tuple) or not best:
+        return None
+    if item.label.kind == "correct" and item.n > 1:
+        right = sum(item.label.value)
+        way = "; shape best_of or pair makes items of one right one" if 0 < right < item.n else ""
+        return "tie", f"{right} of {item.n} responses are right, not one{way}"
+    return best
 
 
 def best_response(item: Item) -> int | Flaw:

@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from spct import artifact
 
-SCHEMA = pa.schema([("id", pa.string()), ("prompt", pa.string()), ("completion", pa.string())])
+SCHEMA = pa.schema(
+    [("id", pa.large_string()), ("prompt", pa.large_string()), ("completion", pa.large_string())]
+)
 
 
 def write_general(path: Path, pairs: Sequence[tuple[str, str]], **manifest: Any) -> None:

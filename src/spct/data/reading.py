@@ -23,6 +23,8 @@ from spct.artifact import BrokenArtifact
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 BATCH_ROWS = 1024
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_TWICE = "a key occurs twice"
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # the only escape that can name no character
 
 
@@ -82,6 +84,7 @@ def _broken(name: str, what: str, error: BaseException) -> NoReturn:
 def _lines(stream: BinaryIO, name: str) -> Iterator[Row | Dropped]:
     for number, line in enumerate(stream, start=1):
         if number == 1:
+            _check_coding(line, name)
             line = line.removeprefix(b"\xef\xbb\xbf")
         if line.strip():
             yield _row(line, f"{name}:{number}")
@@ -94,7 +97,7 @@ def _row(line: bytes, where: str) -> Row | Dropped:
         half = isinstance(error, UnicodeEncodeError)
         return Dropped(where, "not_utf8", "half a character" if half else _byte(error))
     except (ValueError, RecursionError) as error:
-        return Dropped(where, "bad_json", getattr(error, "msg", "") or type(error).__name__)
+        return Dropped(where, "bad_json", getattr(error, "msg", "") or str(error)[:80])
     if not isinstance(value, dict):
         return Dropped(where, "bad_row", f"a JSON {type(value).__name__}, not an object")
     return where, value
@@ -106,18 +109,35 @@ def _byte(error: UnicodeError) -> str:
 
 def _loads(raw: bytes) -> Any:
     """JSON in UTF-8 whose every string can be written as UTF-8 again."""
-    value = json.loads(raw.decode("utf-8"), parse_constant=_no_number)
+    value = json.loads(raw.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_each_once)
     if SURROGATE.search(raw):
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of two values under one name JSON does not say which one counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice" if twice.isidentifier() else _TWICE)
+    return found
 
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _check_coding(start: bytes, name: str) -> None:
+    if start.startswith(UTF_16):
+        raise BrokenArtifact(f"{name} is UTF-16; write it as UTF-8: iconv -f UTF-16 -t UTF-8")
+
+
 def _json(stream: BinaryIO, name: str) -> Iterator[Row | Dropped]:
-    raw = stream.read().removeprefix(b"\xef\xbb\xbf")
+    raw = stream.read()
+    _check_coding(raw, name)
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
     if not raw.lstrip().startswith(b"["):
         yield from _lines(cast(BinaryIO, io.BytesIO(raw)), name)
         return
@@ -135,8 +155,12 @@ def _json(stream: BinaryIO, name: str) -> Iterator[Row | Dropped]:
 
 def _parquet(stream: BinaryIO, name: str) -> Iterator[Row | Dropped]:
     source = io.BytesIO(stream.read()) if name.endswith(".gz") else stream
+    file = pq.ParquetFile(source)
+    names = file.schema_arrow.names
+    if twice := sorted({column for column in names if names.count(column) > 1}):
+        raise BrokenArtifact(f"{name} has two columns {twice[0]!r}; rename or drop one")
     number = 0
-    for batch in pq.ParquetFile(source).iter_batches(BATCH_ROWS):
+    for batch in file.iter_batches(BATCH_ROWS):
         for i in range(batch.num_rows):
             number += 1
             where = f"{name}:{number}"
@@ -144,3 +168,16 @@ def _parquet(stream: BinaryIO, name: str) -> Iterator[Row | Dropped]:
                 yield where, batch.slice(i, 1).to_pylist()[0]
             except UnicodeDecodeError as error:
                 yield Dropped(where, "not_utf8", _byte(error))
+            except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+                yield Dropped(where, "bad_value", _unreadable(batch, i, error))
+
+
+def _unreadable(batch: pa.RecordBatch, at: int, error: Exception) -> str:
+    """Which column of a row Python cannot hold: a date past the year 9999, say."""
+    for column in batch.schema.names:
+        try:
+            batch[column][at].as_py()
+        except (ValueError, ArithmeticError, LookupError, TypeError) as found:
+            kind = batch.schema.field(column).type
+            return f"the column {column} ({kind}) cannot be read: {type(found).__name__}"
+    return type(error).__name__

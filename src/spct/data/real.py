@@ -16,7 +16,15 @@ from spct.data.dedupe import Seen
 from spct.data.download import fetch
 from spct.data.draw import drawn, quotas
 from spct.data.filters import filtered
-from spct.data.flaws import Flaw, best_response, flaw, label_flaw, length_flaw, size_flaw
+from spct.data.flaws import (
+    Flaw,
+    best_response,
+    flaw,
+    label_flaw,
+    length_flaw,
+    size_flaw,
+    undecidable,
+)
 from spct.data.overlap import NGRAM, Index
 from spct.data.reading import Dropped
 from spct.data.shapes import shaped
@@ -40,8 +48,12 @@ class Maker:
         self._held: Index | None = None
 
     def bench(self) -> list[Item]:
-        """Benchmark items, in the files' order. Upstream's odd rows stay: they are scored."""
+        """Benchmark items, in the files' order. Upstream's odd rows stay: they are scored.
+
+        Raises :class:`~spct.errors.ConfigError` for two sources of one part of a benchmark.
+        """
         pool = self._pool(BENCH, self.config.bench_sources, catalog.LOADERS, self._bench_flaw)
+        catalog.check_apart(pool)
         items = [item for account, found in pool for item in self._limit(account, found)]
         for item in items:
             self._seen.hold_out(item)
@@ -109,7 +121,9 @@ class Maker:
 
     def _bench_flaw(self, item: Item, source: SourceConfig) -> Flaw | None:
         wrong = label_flaw(item.label, item.n)
-        return ("bad_label", wrong) if wrong else size_flaw(item.n, self.config.responses)
+        if wrong:
+            return "bad_label", wrong
+        return size_flaw(item.n, self.config.responses) or undecidable(item)
 
     def _train_flaw(self, item: Item, source: SourceConfig) -> Flaw | None:
         if wrong := flaw(item, self.config.max_chars) or size_flaw(item.n, self.config.responses):
@@ -168,6 +182,7 @@ class Maker:
     def _take(self, account: Account, items: list[Item], count: int) -> list[Item]:
         kept = drawn(items, count, self.seed)
         account.kept = len(kept)
+        account.ties = sum(item.label.undecided for item in kept)
         if left := len(items) - len(kept):
             account.drops["not_drawn"] = left
         return kept

@@ -104,7 +104,7 @@ def _choose(found: Iterable[tuple[str, str]], items: dict[str, Item]) -> list[st
 
 def _samples(paths: Sequence[Path], items: Sequence[str]) -> dict[str, Sample]:
     """The first sample of each of these items."""
-    wanted = pa.array(items, pa.string())
+    wanted = pa.array(items, pa.large_string())
     found: dict[str, Sample] = {}
     for path in paths:
         for rows in bank_batches(path):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from spct.data.reading import Dropped, rows
-from spct.data.sources.base import BadRow
+from spct.data.sources.base import BadRow, storable
 from spct.errors import ConfigError
 from spct.records import Item
 from spct.schema import SourceConfig
@@ -41,16 +41,19 @@ def from_rows(
             continue
         where, values = row
         try:
-            items = list(build(values, where))
+            items = [marked(item, config) for item in build(values, where)]
         except BadRow as error:
             yield Dropped(where, error.reason, error.detail)
             continue
-        yield from (marked(item, config) for item in items)
+        yield from items
 
 
 def marked(item: Item, config: SourceConfig) -> Item:
-    """The item with what the source and its responses say about it in ``meta``."""
-    meta = dict(item.meta)
+    """The item with what the source and its responses say about it in ``meta``.
+
+    Raises :class:`BadRow` for what JSON cannot hold.
+    """
+    meta = dict(storable(item.meta))
     if not config.publishable:
         meta["publishable"] = False
     if odd := oddities(item.responses):

@@ -65,10 +65,11 @@ def math_prm(paths: Sequence[Path], config: SourceConfig) -> Iterator[Item | Dro
                 both = (solution, other[2]) if which == 0 else (other[2], solution)
                 about = {"subject": row.get("subject"), "level": row.get("level")}
                 item = _pair(f"{config.name}/{problem}", MATH, text(row, "problem"), both, **about)
+                item = marked(item, config)
             except BadRow as error:
                 yield Dropped(where, error.reason, error.detail)
                 continue
-            yield marked(item, config)
+            yield item
         for where, _, _ in waiting.values():
             yield Dropped(where, "no_pair", "the problem's other solution is missing")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ Loader = Callable[[Sequence[Path], SourceConfig], Iterator[Item | Dropped]]
 Row = dict[str, Any]
 Make = Callable[[Row, SourceConfig], Item]
 Messages = tuple[dict[str, str], ...]
+SHOWN = 12  # columns of a row that are named where one is missing
 
 
 class BadRow(Exception):
@@ -39,22 +42,49 @@ def by_row(make: Make) -> Loader:
                 if isinstance(row, Dropped):
                     yield row
                 else:
-                    yield _one(make, *row, source)
+                    yield made(make, *row, source)
 
     return load
 
 
-def _one(make: Make, where: str, row: Row, source: SourceConfig) -> Item | Dropped:
+def made(make: Make, where: str, row: Row, source: SourceConfig) -> Item | Dropped:
+    """The item of one row, or why there is none."""
     try:
         item = make(row, source)
     except BadRow as bad:
         return Dropped(where, bad.reason, bad.detail)
     except KeyError as missing:
-        return Dropped(where, "bad_row", f"no field {missing}")
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
-        return Dropped(where, "bad_row", f"a field of another type ({type(error).__name__})")
+        has = ", ".join(list(row)[:SHOWN])
+        told = f"not as the loader {source.loader} reads it: no field {missing}; it has {has}"
+        return Dropped(where, "bad_row", told)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        told = f"not as the loader {source.loader} reads it: a field of another type"
+        return Dropped(where, "bad_row", f"{told} ({type(error).__name__})")
     mark = {} if source.publishable else {"publishable": False}
     return replace(item, id=f"{source.name}/{item.id or where}", meta={**item.meta, **mark})
+
+
+def as_text(value: object, what: str) -> str | None:
+    """A field that names something: text, or a number as it is written; None where it is missing.
+
+    A table's missing number (NaN) is missing. Raises :class:`BadRow` for anything else, true and
+    false among them.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise BadRow("bad_row", f"{what} is a {type(value).__name__}, neither text nor a number")
+    return str(value)
+
+
+def storable(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an item keeps beside its texts. Raises :class:`BadRow` if JSON cannot hold it."""
+    try:
+        json.dumps(meta)
+    except (TypeError, ValueError, RecursionError) as error:
+        told = "a field that is kept is neither text, number, list nor object (a date, say)"
+        raise BadRow("bad_row", told) from error
+    return meta
 
 
 def build(
@@ -64,20 +94,32 @@ def build(
     label: Label,
     *,
     id: object = "",
-    subset: str = "all",
-    domain: str = "",
-    reference: str | None = None,
+    subset: object = None,
+    domain: object = None,
+    reference: object = None,
     meta: Mapping[str, Any] | None = None,
 ) -> Item:
-    """An item of the source; ``messages`` may be one user prompt. Raises :class:`BadRow`."""
+    """An item of the source; ``messages`` may be one user prompt. Raises :class:`BadRow`.
+
+    Id, subset, domain and reference are read by :func:`as_text`.
+    """
     turns = user(messages) if isinstance(messages, str) else tuple(map(_turn, messages))
     texts = [text for turn in turns for text in (turn["role"], turn["content"])]
     if not all(isinstance(text, str) for text in [*texts, *responses]):
         raise BadRow("bad_row", "a message or response that is no text")
-    domain = domain or str(source.options.get("domain", source.name))
-    given = {} if meta is None else dict(meta)
+    names = (("id", id), ("subset", subset), ("domain", domain), ("reference", reference))
+    told = {name: as_text(value, name) for name, value in names}
+    storable({"label": label.value})
     return Item(
-        str(id), source.name, subset, domain, turns, tuple(responses), label, reference, given
+        id=told["id"] or "",
+        dataset=source.name,
+        subset=told["subset"] or "all",
+        domain=told["domain"] or str(source.options.get("domain", source.name)),
+        messages=turns,
+        responses=tuple(responses),
+        label=label,
+        reference=told["reference"],
+        meta=dict(storable(meta or {})),
     )
 
 

@@ -1,82 +1,161 @@
-"""Any JSONL or Parquet file with the columns below: a source without code.
+"""Any JSONL or Parquet file with the columns below: a source without code (docs/data.md).
 
-========== ===================================================================================
-messages   list of ``{role, content}``; or ``prompt``, one user turn as text
-responses  list of texts; or ``chosen`` and ``rejected``, texts or conversations
-label      by ``kind`` (below); not needed with ``chosen`` and ``rejected``
-kind       best, pair_tie, graded, correct, groups or votes; ``options.kind`` for all rows
-id         optional; else ``file:line``
-others     optional: ``subset``, ``domain``, ``reference`` (texts)
-========== ===================================================================================
+============ =================================================================================
+messages     list of ``{role, content}`` or ``{from, value}``; also ``conversations``
+prompt       the question as text or as a list of turns; also ``question``, ``instruction``
+system       optional: the text of a system message
+responses    list of texts; or ``chosen`` and ``rejected``, texts or conversations, or one
+             ``completion``
+label        by ``kind`` (below); not needed with ``chosen`` and ``rejected``; or lists of
+             ``scores`` or ``ranks``
+kind         best, pair_tie, graded, correct, groups or votes; ``options.kind`` for all rows
+id           optional; else ``file:line``
+others       optional: ``subset``, ``domain``, ``reference`` (texts; numbers are read as text)
+============ =================================================================================
 
-Labels: best: index of the best response; pair_tie: 0, 1 or null for a tie, or ``{winner,
-strength}``; graded: a number each; correct: true or false each; groups: ``{better: […], worse:
-[…]}``; votes: an index or null for each annotator. A label may be JSON text, for Parquet files of
-several kinds. ``options.<column>`` names a column that is called otherwise, e.g. ``options:
-{prompt: question}``.
+Several columns may hold the conversation: :mod:`spct.data.sources.context` has the rule. Labels:
+:mod:`spct.data.sources.labels`; their indices count from 0, or from ``options.first_index``. Public
+sets in columns of their own: :mod:`spct.data.sources.public`. ``options.<column>`` names a column
+that is called otherwise, e.g. ``options: {prompt: query}``; an empty name leaves one out.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from spct.data.sources.base import BadRow, Messages, Row, build, by_row, two_replies, user
-from spct.records import LABEL_KINDS, Item, Label
+from spct.data.reading import Dropped
+from spct.data.sources import labels, public
+from spct.data.sources.base import BadRow, Messages, Row, build, by_row, user
+from spct.data.sources.context import Claim, agreed, shared
+from spct.data.sources.hh_rlhf import is_transcript, turns
+from spct.data.sources.turns import kind_of, reply_of, text_of, turns_of
+from spct.errors import ConfigError
+from spct.records import Item, Label
 from spct.schema import SourceConfig
 
-COLUMNS = ("messages", "prompt", "responses", "chosen", "rejected", "label", "id")
+# Columns that do one job, the first that is there; `options` names another one instead.
+COLUMNS = {
+    "messages": ("messages", "conversations", "conversation"),
+    "prompt": ("prompt", "question", "instruction"),
+    **{
+        name: (name,)
+        for name in ("system", "responses", "chosen", "rejected", "completion", "label", "id")
+    },
+}
 
 
 def make(row: Row, source: SourceConfig) -> Item:
-    named = {column: row.get(str(source.options.get(column, column))) for column in COLUMNS}
-    messages, responses, label = _problem(named, row, source)
-    given = named["id"]
+    named = {column: _column(row, source, column) for column in COLUMNS}
+    if all(named[name] is None for name in ("responses", "chosen", "rejected", "completion")):
+        return public.make(row, source)
+    claims, responses = _responses(named)
+    context = agreed([*claims, *_claims(named, row)], responses, _system(named["system"]))
     return build(
         source,
-        messages,
+        context,
         responses,
-        label,
-        id="" if given is None else given,
-        subset=row.get("subset") or "all",
-        domain=row.get("domain") or "",
+        _label(named, row, source, len(responses)),
+        id=named["id"],
+        subset=row.get("subset"),
+        domain=row.get("domain"),
         reference=row.get("reference"),
     )
 
 
-def _problem(
-    named: Row, row: Row, source: SourceConfig
-) -> tuple[Messages, list[str] | tuple[str, str], Label]:
-    prompt = user(named["prompt"]) if named["messages"] is None else tuple(named["messages"])
-    if named["responses"] is not None:
-        return _asked(prompt, named), list(named["responses"]), _label(named["label"], row, source)
-    if named["chosen"] is None or named["rejected"] is None:
-        raise BadRow("bad_row", "neither responses nor chosen and rejected")
-    if isinstance(named["chosen"], str):
-        return _asked(prompt, named), (named["chosen"], named["rejected"]), Label("best", 0)
-    context, replies = two_replies(named["chosen"], named["rejected"])
-    before = () if named["messages"] is None and named["prompt"] is None else prompt
-    starts_again = context[: len(before)] == before
-    return (context if starts_again else (*before, *context)), replies, Label("best", 0)
+def _column(row: Row, source: SourceConfig, column: str) -> Any:
+    if column in source.options:
+        return row.get(str(source.options[column]))
+    return next((row[name] for name in COLUMNS[column] if row.get(name) is not None), None)
 
 
-def _asked(prompt: Messages, named: Row) -> Messages:
-    if named["messages"] is None and named["prompt"] is None:
-        raise BadRow("bad_row", "neither messages nor prompt")
-    return prompt
+def _system(value: Any) -> str:
+    return "" if value is None else text_of(value, "system")
 
 
-def _label(value: Any, row: Row, source: SourceConfig) -> Label:
-    kind = row.get("kind") or source.options.get("kind", "best")
-    if kind not in LABEL_KINDS:
-        raise BadRow("bad_label", "an unknown kind")
-    if isinstance(value, str):
-        value = json.loads(value)
-    if kind == "pair_tie" and not isinstance(value, dict):
-        value = {"winner": value, "strength": 1}
-    elif value is None:
-        raise BadRow("no_label")
-    return Label(str(kind), value)
+def _claims(named: Row, row: Row) -> Iterator[Claim]:
+    """What ``messages`` and ``prompt`` say the conversation is."""
+    if named["messages"] is not None:
+        yield "messages", turns_of(named["messages"], "messages")
+    prompt = named["prompt"]
+    if isinstance(prompt, str):
+        more = row.get("input") if row.get("instruction") == prompt else None
+        if is_transcript(prompt):
+            said = turns(prompt)
+            yield "prompt", said[: len(said) - (not said[-1]["content"])]
+        else:
+            text = prompt if more is None else f"{prompt}\n\n{text_of(more, 'input')}".rstrip()
+            yield "prompt", user(text)
+    elif isinstance(prompt, list):
+        yield "prompt", turns_of(prompt, "prompt")
+    elif prompt is not None:
+        text_of(prompt, "prompt")
 
 
-load = by_row(make)
+def _responses(named: Row) -> tuple[list[Claim], list[str]]:
+    """The responses, and what ``chosen`` and ``rejected`` say of the conversation before them."""
+    given, chosen, rejected = named["responses"], named["chosen"], named["rejected"]
+    if given is not None:
+        if not isinstance(given, list):
+            raise BadRow("bad_row", f"responses is {kind_of(given)}, not a list")
+        return [], [reply_of(one, f"response {i}") for i, one in enumerate(given)]
+    if chosen is None and rejected is None:
+        return [], [reply_of(named["completion"], "completion")]
+    if chosen is None or rejected is None:
+        raise BadRow("bad_row", "only one of chosen and rejected, and nothing to compare it with")
+    pair = [("chosen", chosen), ("rejected", rejected)]
+    if all(isinstance(one, str) and is_transcript(one) for _, one in pair):
+        return _conversations([turns(one) for _, one in pair])
+    if all(_is_conversation(one) for _, one in pair):
+        return _conversations([turns_of(one, name) for name, one in pair])
+    if isinstance(rejected, list) and all(isinstance(one, str) for one in rejected):
+        pair = [("chosen", chosen), *(("rejected", one) for one in rejected)]
+    return [], [reply_of(one, name) for name, one in pair]
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(turn, dict) for turn in value)
+
+
+def _conversations(pair: Sequence[Messages]) -> tuple[list[Claim], list[str]]:
+    context, replies = shared(pair, ("chosen", "rejected"))
+    return [("chosen", context)], replies
+
+
+def _label(named: Row, row: Row, source: SourceConfig, n: int) -> Label:
+    if named["responses"] is None and named["chosen"] is not None:
+        labels.of_pair(row)
+        return Label("best", 0)
+    stated = row.get("kind") or source.options.get("kind")
+    if named["responses"] is None and stated is None:
+        stated = "correct"  # TRL's unpaired preference: one completion, true or false
+    if named["label"] is None and stated in (None, "best", "graded"):
+        found = labels.of_list(row, n)
+        if found is not None:
+            return found
+    first = source.options.get("first_index", 0)
+    return labels.read(named["label"], stated or "best", n, int(first))
+
+
+_rows = by_row(make)
+
+
+def load(paths: Sequence[Path], source: SourceConfig) -> Iterator[Item | Dropped]:
+    """The items of some files. Raises :class:`~spct.errors.ConfigError` if labels count from 1.
+
+    That is if some name the response behind the last one and none the first, 0: the others would
+    be read as the wrong response.
+    """
+    behind, zero = 0, False
+    for found in _rows(paths, source):
+        if isinstance(found, Item):
+            named = labels.indices(found)
+            zero |= 0 in named
+            behind += found.n in named
+        yield found
+    if behind and not zero:
+        raise ConfigError(
+            f"{source.name}: its labels seem to count from 1: {behind} row(s) name the response "
+            "behind the last one, and none names 0; set options: {first_index: 1}, or mend them"
+        )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from spct.data.sources.base import BadRow, Row, build, by_row, two_replies
+from spct.data.sources.base import BadRow, Messages, Row, build, by_row, two_replies
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
@@ -15,13 +15,19 @@ TURN = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-def turns(transcript: str) -> list[dict[str, str]]:
+def is_transcript(text: str) -> bool:
+    """Whether a text is a transcript in this form: a turn of a human, then one of an assistant."""
+    return text.lstrip().startswith("Human:") and "\n\nAssistant:" in text.replace("\r\n", "\n")
+
+
+def turns(transcript: str) -> Messages:
     """A transcript as messages. Raises ``BadRow`` for text before the first turn."""
-    before, *parts = TURN.split(transcript)
+    text = transcript.replace("\r\n", "\n").lstrip()
+    before, *parts = TURN.split(f"\n\n{text}")
     if before.strip():
         raise BadRow("bad_row", "text before the first turn")
     pairs = zip(parts[::2], parts[1::2], strict=True)
-    return [{"role": ROLES[role], "content": text.strip()} for role, text in pairs]
+    return tuple({"role": ROLES[role], "content": text.strip()} for role, text in pairs)
 
 
 def make(row: Row, source: SourceConfig) -> Item:
