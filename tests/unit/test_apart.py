@@ -19,6 +19,7 @@ import torch
 from grpo_world import World, result
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from spct import config, lm
 from spct.artifact import BrokenArtifact
@@ -171,7 +172,7 @@ def test_it_ends_with_the_process_that_started_it(world: World, tmp_path: Path) 
             cfg = config.load({world.words()!r})
             sampler = ApartSampler(cfg.model, "", cfg.sampler)
             print(sampler._process.pid, flush=True)
-            time.sleep(600)
+            time.sleep(3600)
         """)
     )
     env = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -180,7 +181,7 @@ def test_it_ends_with_the_process_that_started_it(world: World, tmp_path: Path) 
     other = psutil.Process(int(trainer.stdout.readline()))
     trainer.kill()
     trainer.communicate()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the sampler outlived its trainer"
         time.sleep(0.1)

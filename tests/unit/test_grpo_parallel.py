@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 from grpo_world import KILLED_AFTER, SHARED_OUT, World, lines
+from meeting import Meeting
+from patience import PATIENCE
 from safetensors.torch import load_file
-from test_parallel import PATIENCE, environment, free_port, furthest
+from test_parallel import environment, furthest
 
 from spct import artifact, config, provenance
 from spct.config import Slice
@@ -67,12 +69,11 @@ def two(world: World) -> Path:
 @pytest.fixture(scope="module")
 def told(world: World) -> list[dict[str, Any]]:
     """What :func:`grpo_world.together` tells of each of two processes."""
-    ports = " ".join(free_port() for _ in range(3))
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "PORTS": ports}
+    meeting = Meeting()
     processes = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(world.folder), str(world.model)],
-            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **place),
+            env=meeting.environment(rank),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in range(2)

@@ -6,11 +6,11 @@ import filecmp
 import importlib
 import itertools
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from meeting import Meeting
+from patience import PATIENCE
 from torch import Tensor
 
 from spct import lm
@@ -39,7 +41,6 @@ SCRIPT = parallel_world.__file__
 MIXED = Precision(torch.float32, torch.bfloat16, torch.bfloat16)
 # float32 sums in another order; Adam divides small gradients by themselves, hence the wider bound
 GRADIENT, WEIGHT = 3e-6, 3e-6
-PATIENCE = 400  # seconds; only a hang takes as long
 
 
 def relative(one: Tensor, other: Tensor) -> float:
@@ -51,22 +52,15 @@ def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(relative(one[name], other[name]) for name in one)
 
 
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
-def start(rank: int, port: str, *arguments: str | Path) -> subprocess.Popen[str]:
-    """One process of two, with the environment that torchrun gives."""
-    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+def start(meeting: Meeting, rank: int, *arguments: str | Path) -> subprocess.Popen[str]:
+    """One process of two."""
     return subprocess.Popen(
         [sys.executable, SCRIPT, *map(str, arguments)],
-        env=environment(**place, MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
+        env=meeting.environment(rank),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -88,8 +82,8 @@ def alone(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def together(folder: Path, alone: dict[str, Any]) -> dict[str, Any]:
     """The same by two processes, which also find what the one has left."""
-    port = free_port()
-    processes = [start(rank, port, folder) for rank in range(2)]
+    meeting = Meeting()
+    processes = [start(meeting, rank, folder) for rank in range(2)]
     for process in processes:
         output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
@@ -203,8 +197,8 @@ def test_one_that_raises_ends_all_with_its_message(folder: Path) -> None:
 
 
 def test_one_that_never_comes_is_not_waited_for_beyond_the_deadline(folder: Path) -> None:
-    port = free_port()
-    waiting, late = (start(rank, port, folder, "wait") for rank in range(2))
+    meeting = Meeting()
+    waiting, late = (start(meeting, rank, folder, "wait") for rank in range(2))
     try:
         output, _ = waiting.communicate(timeout=PATIENCE)
         assert late.poll() is None
@@ -213,6 +207,17 @@ def test_one_that_never_comes_is_not_waited_for_beyond_the_deadline(folder: Path
         late.communicate()
     assert waiting.returncode != 0
     assert "rank 0 of 2: RuntimeError" in output
+
+
+def test_the_deadline_is_handed_to_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    def group(backend: str, timeout: timedelta) -> None:
+        raise InterruptedError(timeout)
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "init_process_group", group)
+    with pytest.raises(InterruptedError) as given, joined(timedelta(minutes=7)):
+        pass
+    assert given.value.args == (timedelta(minutes=7),)
 
 
 # ---- one process ---------------------------------------------------------------------------------

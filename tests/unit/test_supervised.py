@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,8 @@ import pytest
 import supervised_world
 import torch
 from judged_rows import GENERAL, kept_rows, rows_of
+from meeting import Meeting
+from patience import PATIENCE
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -285,7 +286,6 @@ def test_mixed_precision_learns_nearly_the_same_and_resumes_bit_for_bit(
 
 # float32 sums in another order; Adam divides small gradients by themselves, hence the wider bound
 WEIGHT = 3e-5
-PATIENCE = 300  # seconds; only a hang takes as long
 
 
 @pytest.fixture(scope="module")
@@ -309,16 +309,11 @@ def folder(
 @pytest.fixture(scope="module")
 def both(folder: Path, talker_folder: Path) -> Path:
     """The same folder when two processes have done all of it too, and a third run in part."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
+    meeting = Meeting()
     processes = [
         subprocess.Popen(
             [sys.executable, supervised_world.__file__, str(folder), str(talker_folder)],
-            env={
-                **os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-            },
+            env=meeting.environment(rank),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in range(2)

@@ -1,0 +1,36 @@
+"""What a test may not depend on: the variables of a shell, the speed of a machine, luck.
+
+``conftest.py`` hands this to pytest. ``--hypothesis-profile=luck`` lets Hypothesis draw anew.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+KEPT = ("SPCT_DATA",)
+TAKEN_AWAY = ("SPCT_", "SLURM_", "MLFLOW_", "HYDRA_", "SNAKEMAKE_", "TORCHELASTIC_", "MASTER_")
+ALSO = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "HF_ENDPOINT", "FORCE_COLOR")
+
+
+def unwanted(name: str) -> bool:
+    """Whether a variable would change what is tested: settings of ours, of a job, a proxy."""
+    if name in KEPT:
+        return False
+    return name.startswith(TAKEN_AWAY) or name in ALSO or name.lower().endswith("_proxy")
+
+
+for each in filter(unwanted, list(os.environ)):
+    del os.environ[each]
+
+# No limit on seconds; the same examples every time, and none from a folder of earlier ones.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("luck", settings.get_profile("steady"), derandomize=False)
+settings.load_profile("steady")
