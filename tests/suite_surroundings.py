@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import os
+import random
 
+import numpy as np
+import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 KEPT = ("SPCT_DATA",)
@@ -34,3 +38,11 @@ settings.register_profile(
 )
 settings.register_profile("luck", settings.get_profile("steady"), derandomize=False)
 settings.load_profile("steady")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test or its fixtures draw without a seed is no matter of the tests before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)

@@ -95,6 +95,7 @@ def together(folder: Path, alone: dict[str, Any]) -> dict[str, Any]:
 ADAMW = [name for name, case in parallel_world.CASES.items() if case.optim == "adamw"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ADAMW)
 def test_loss_and_metrics_are_those_of_one_process(
     name: str, alone: dict[str, Any], together: dict[str, Any]
@@ -104,6 +105,7 @@ def test_loss_and_metrics_are_those_of_one_process(
         assert one["metrics"]["kl"] > 0 and one["metrics"]["clipped"] >= 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ADAMW)
 def test_gradients_and_weights_are_those_of_one_process(
     name: str, alone: dict[str, Any], together: dict[str, Any]
@@ -115,6 +117,7 @@ def test_gradients_and_weights_are_those_of_one_process(
     assert furthest(first, one["weights"]) > 100 * WEIGHT  # it did move
 
 
+@pytest.mark.medium
 def test_muon_steps_with_sharded_matrices(alone: dict[str, Any], together: dict[str, Any]) -> None:
     """Its Newton-Schulz iteration is in bfloat16, so it agrees to the rounding of that."""
     start, one = (alone["muon"][step]["weights"] for step in (0, 2))
@@ -124,6 +127,7 @@ def test_muon_steps_with_sharded_matrices(alone: dict[str, Any], together: dict[
         assert relative(moved, theirs) < 0.05
 
 
+@pytest.mark.medium
 def test_the_cases_hold_uneven_and_idle_processes(together: dict[str, Any]) -> None:
     """Else the equalities above would say nothing of idle passes."""
     assert any(0 in own for own in together["sequence"][0]["passes"])
@@ -134,6 +138,7 @@ def test_the_cases_hold_uneven_and_idle_processes(together: dict[str, Any]) -> N
         assert sum(first) + sum(second) == len(parallel_world.CASES[name].groups)
 
 
+@pytest.mark.medium
 def test_the_same_weights_write_the_same_texts(
     alone: dict[str, Any], together: dict[str, Any]
 ) -> None:
@@ -143,6 +148,7 @@ def test_the_same_weights_write_the_same_texts(
     assert len(set(map(tuple, ids[0]))) > 5
 
 
+@pytest.mark.medium
 def test_a_state_continues_on_another_number_of_processes(
     folder: Path, alone: dict[str, Any], together: dict[str, Any]
 ) -> None:
@@ -156,6 +162,7 @@ def test_a_state_continues_on_another_number_of_processes(
     assert furthest(together["sequence"][2]["weights"], same["weights"]) == 0.0
 
 
+@pytest.mark.medium
 def test_the_model_folder_is_that_of_one_process(
     folder: Path, alone: dict[str, Any], together: dict[str, Any]
 ) -> None:
@@ -168,6 +175,7 @@ def test_the_model_folder_is_that_of_one_process(
     assert furthest(expected, model.state_dict()) == 0.0
 
 
+@pytest.mark.medium
 def test_what_processes_tell_each_other(together: dict[str, Any]) -> None:
     talk = together["talk"]
     assert talk["ranks"] == [0, 1]
@@ -175,6 +183,7 @@ def test_what_processes_tell_each_other(together: dict[str, Any]) -> None:
     assert talk["totals"] == [{"loss": pytest.approx(0.3), "ratio_max": 1.0}] * 2
 
 
+@pytest.mark.medium
 def test_an_error_of_all_is_raised_by_all(together: dict[str, Any]) -> None:
     first, second = together["talk"]["errors"]
     assert first == second
@@ -183,6 +192,7 @@ def test_an_error_of_all_is_raised_by_all(together: dict[str, Any]) -> None:
     assert norm.startswith("gradient norm is nan")  # the NaN was in one process's batch
 
 
+@pytest.mark.medium
 def test_one_that_raises_ends_all_with_its_message(folder: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -10,10 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import suite_ids
+import suite_order
 import suite_skips
 import suite_surroundings
+import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +161,15 @@ def test_examples_are_the_same_every_time_and_may_take_as_long_as_they_like() ->
     assert settings().deadline is None and settings().derandomize
 
 
+DRAWS: list[tuple[float, ...]] = []
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_what_is_drawn_without_a_seed_is_the_same_in_any_order(turn: int) -> None:
+    DRAWS.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
+    assert len(set(DRAWS)) == 1
+
+
 def test_no_test_reads_the_time_to_assert_it() -> None:
     """A bound on seconds is a test of the machine; waiting has a word of its own: patience."""
     found = [
@@ -166,3 +179,7 @@ def test_no_test_reads_the_time_to_assert_it() -> None:
         if re.search(r"assert\b.*(monotonic|perf_counter|process_time|time\.time)\(", line)
     ]
     assert [one for one in found if "PATIENCE" not in one and "deadline" not in one] == []
+
+
+def test_long_files_begin_first_and_are_there() -> None:
+    assert all(path.is_file() for path in suite_order.RANK)

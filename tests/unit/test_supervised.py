@@ -337,6 +337,7 @@ def assert_equal_training(one: Path, two: Path) -> None:
     assert not two.with_name(f"{two.name}.state").exists()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stage", ["rft", "metarm"])
 def test_two_processes_learn_what_one_does(both: Path, talker_folder: Path, stage: str) -> None:
     assert_equal_training(both / f"{stage}-1", both / f"{stage}-2")
@@ -345,6 +346,7 @@ def test_two_processes_learn_what_one_does(both: Path, talker_folder: Path, stag
     assert furthest(before, {name: after[name] for name in before}) > 100 * WEIGHT
 
 
+@pytest.mark.medium
 def test_held_out_scores_are_gathered(both: Path) -> None:
     one, two = (json.loads((both / f"metarm-{n}" / "eval.json").read_text()) for n in (1, 2))
     assert one["judgements"] > 10 and "auc" in one
@@ -354,6 +356,7 @@ def test_held_out_scores_are_gathered(both: Path) -> None:
     }
 
 
+@pytest.mark.medium
 def test_a_bank_scored_by_two_is_that_of_one(both: Path) -> None:
     one, two = (list(read_bank(both / f"scored-{n}.parquet")) for n in (1, 2))
     scores = [(a.meta_score, b.meta_score) for a, b in zip(one, two, strict=True)]
@@ -363,6 +366,7 @@ def test_a_bank_scored_by_two_is_that_of_one(both: Path) -> None:
     assert len({first for first, _ in scores}) > 20
 
 
+@pytest.mark.medium
 def test_a_state_of_two_processes_is_continued_by_one(
     both: Path, talker_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
