@@ -19,14 +19,14 @@ ALSO = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "HF_ENDPOINT", "
 
 
 def unwanted(name: str) -> bool:
-    """Whether a variable would change what is tested: settings of ours, of a job, a proxy."""
-    if name in KEPT:
-        return False
-    return name.startswith(TAKEN_AWAY) or name in ALSO or name.lower().endswith("_proxy")
+    """Whether a variable would change what is tested: settings of ours or of a job."""
+    return name not in KEPT and (name.startswith(TAKEN_AWAY) or name in ALSO)
 
 
 for each in filter(unwanted, list(os.environ)):
     del os.environ[each]
+for each in ("NO_PROXY", "no_proxy"):  # servers of this machine are asked directly
+    os.environ[each] = ",".join(filter(None, [os.environ.get(each), "127.0.0.1", "localhost"]))
 
 # No limit on seconds; the same examples every time, and none from a folder of earlier ones.
 settings.register_profile(

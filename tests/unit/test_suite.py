@@ -150,7 +150,7 @@ def test_the_list_of_skips_is_short_and_says_why() -> None:
     ("name", "taken_away"),
     [
         ("SPCT_OPENAI", True), ("SLURM_JOB_ID", True), ("MLFLOW_TRACKING_URI", True),
-        ("https_proxy", True), ("WORLD_SIZE", True), ("SPCT_DATA", False), ("PATH", False),
+        ("WORLD_SIZE", True), ("SPCT_DATA", False), ("PATH", False),
     ],
 )  # fmt: skip
 def test_a_shells_variables_change_nothing(name: str, taken_away: bool) -> None:
