@@ -1,4 +1,4 @@
-"""SIGKILL of a stage, or of Snakemake above it, at a given step of its work, whatever the clock does.
+"""SIGKILL of a stage, or of Snakemake above it, at a step of its work, whatever the clock does.
 
 Python imports ``sitecustomize`` wherever it starts. The one that :func:`prepare` writes counts the
 files that a stage puts in their place (``os.replace``), and kills before the one that is due.

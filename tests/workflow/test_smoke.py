@@ -141,6 +141,7 @@ def test_plain_commands_give_the_same_on_a_machine_without_snakemake(
     assert not [name for name in packed if name.endswith(".safetensors")]
 
 
+@pytest.mark.medium
 def test_every_number_verifies_elsewhere(undisturbed: Clone, tmp_path: Path) -> None:
     file = tmp_path / "smoke.tar"
     undisturbed.run("spct", "archive", "smoke", str(file))
@@ -164,6 +165,7 @@ def test_every_stage_tells_how_it_was_made_and_stands(undisturbed: Clone) -> Non
     assert not undisturbed.planned(*SMOKE)
 
 
+@pytest.mark.medium
 def test_banks_are_whole_and_a_point_of_a_curve_is_traced_to_them(undisturbed: Clone) -> None:
     assert "broken" not in undisturbed.run("spct", "bank", "check", "results/smoke/seed0")
     text = undisturbed.run(
@@ -190,6 +192,7 @@ def test_a_truncated_artefact_is_named(undisturbed: Clone, tmp_path: Path) -> No
     assert not (tmp_path / "out.parquet").exists()
 
 
+@pytest.mark.medium
 def test_only_a_broken_shard_is_sampled_again(undisturbed: Clone) -> None:
     """Runs before the comparison of hashes with a disturbed run, which sees what it left."""
     before = hashes(undisturbed.root)
