@@ -15,7 +15,7 @@ RUN_VLLM = PATH="$(CURDIR)/$(VLLM)/bin:$$PATH" OMP_NUM_THREADS=1 TORCH_COMPILE_D
   HF_HUB_OFFLINE=1 python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm test-vllm test-long resume bases smollm2 publish screenshots lint clean
+.PHONY: help setup demo test test-medium test-slurm test-vllm test-gpu test-long resume bases smollm2 publish screenshots lint clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,9 +42,15 @@ setup: $(STAMP) ## install into .venv
 demo: $(STAMP) ## run the default experiment and say where to look
 	snakemake --cores $(CORES)
 
-# A file's tests stay in one process: they share what is costly to make.
-test: $(STAMP) ## run the tests
-	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+# A file's tests stay in one process: they share what is costly to make. Long files begin first, in
+# the order of tests/suite_order.py.
+SPREAD := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+test: $(STAMP) ## run the tests: at most 6 minutes on two cores
+	python -m pytest $(SPREAD)
+
+test-medium: $(STAMP) ## run the tests that take seconds to a minute each
+	python -m pytest $(SPREAD) -m 'medium and not slow and not gpu and not vllm and not slurm'
 
 # Starts one of Debian's packages, where there is none, and takes it away again: needs root.
 test-slurm: $(STAMP) ## run the workflow on a real Slurm
@@ -54,8 +60,12 @@ test-slurm: $(STAMP) ## run the workflow on a real Slurm
 test-vllm: $(VLLM_STAMP) ## run the tests that need vLLM, on its build for CPUs, in .venv-vllm
 	$(RUN_VLLM) -m 'vllm and not gpu and not slow'
 
+test-gpu: $(STAMP) ## run the tests that need a CUDA device
+	python -m pytest -m 'gpu and not vllm'
+
+# Hypothesis draws anew here; elsewhere it takes the same examples every time.
 test-long: $(STAMP) $(VLLM_STAMP) ## run all tests, those of minutes too
-	python -m pytest -m 'not gpu and not vllm'
+	python -m pytest -m 'not gpu and not vllm' --hypothesis-profile=luck
 	$(RUN_VLLM) -m 'vllm and not gpu'
 
 resume: $(STAMP) ## go on after Snakemake itself was killed, with its arguments (ARGS="…" for others)

@@ -39,6 +39,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 import transformers
 from gate_cases import CASES, GROUPS, LONGEST, MEMBERS, Case
+from needs import need
 from torch import Tensor, nn
 from trl_side import Replay, Round, Shape, new_tokenizer, new_trainer, quiet
 
@@ -259,14 +260,15 @@ def line(row: Row) -> str:
 
 
 def main() -> None:
-    import trl
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--families", nargs="+", default=["qwen2", "llama"])
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2)
     arguments = parser.parse_args()
+    need("gate", "trl", "accelerate", "datasets")
+    import trl
+
     torch.set_num_threads(1)
     quiet()
     print(

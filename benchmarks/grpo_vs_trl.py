@@ -44,6 +44,7 @@ import torch
 from grpo_blocks import Plan, run
 from grpo_cells import CELLS, LORA, Cell
 from grpo_tables import tables
+from needs import need
 from shared_prefix import Place, matmul_rate
 from trl_side import quiet
 
@@ -179,6 +180,9 @@ def settings(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def main() -> None:
     arguments = settings(argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]))
+    need("gate", "trl", "accelerate", "datasets")
+    if any(name.endswith("-lora") for name in arguments.models):
+        need("dev", "peft")
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if arguments.child:
         return child(arguments.child)

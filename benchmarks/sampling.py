@@ -40,6 +40,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from needs import need
 
 from spct import lm, seeds
 from spct.data import toy
@@ -305,6 +306,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
+    if "vllm" in (args.work or args.engines).split(","):
+        need("vllm", "vllm")
     cells = QUICK if args.quick else CELLS
     if args.work:
         return work(args.work, cells[args.cell], args.folder, args.device)

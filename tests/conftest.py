@@ -20,6 +20,7 @@ from spct.training.choice import completion_logprobs
 from spct.training.groups import grouped
 from spct.training.optim import Optimizer
 
+pytest_plugins = ("suite_ids", "suite_order", "suite_skips", "suite_surroundings")
 TINY = SizeConfig(hidden=32, layers=2, heads=1, kv_heads=1, mlp=64)
 ADAMW = OptimConfig("adamw", 1e-2, 0.02, 0.0, warmup_steps=2, final_lr=0.1, max_grad_norm=1.0)
 

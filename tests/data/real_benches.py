@@ -31,13 +31,10 @@ def source(name: str, **changes: Any) -> SourceConfig:
 
 
 def files(config: SourceConfig) -> list[Path]:
-    """Its files, checksums compared; skips where there are none, fails if CI is set."""
+    """Its files, checksums compared; skips where there are none."""
     if os.environ.get("SPCT_DATA") and folder(config).is_dir():
         return [file.path for file in fetch(config)]
-    reason = f"no files of {config.name} under SPCT_DATA"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    pytest.skip(f"no files of {config.name} under SPCT_DATA")
 
 
 @cache

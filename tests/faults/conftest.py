@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -62,6 +63,25 @@ def line(
     items = tmp_path / "items.parquet"
     write_items(items, make_items("pair", 4) + make_items("single", 3))
     return Line(tiny_folder, items, capsys)
+
+
+# Of linux/capability.h: the version of the call, and what lets root write anywhere.
+CAPABILITIES, DAC_OVERRIDE = 0x20080522, 1 << 1
+
+
+@pytest.fixture
+def rights_of_a_user() -> Iterator[None]:
+    """Root, too, is held to the rights of files while the test runs."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(CAPABILITIES, 0)
+    sets = (ctypes.c_uint32 * 6)()  # twice: effective, permitted, inheritable
+    assert libc.capget(header, sets) == 0
+    before = sets[0]
+    sets[0] = before & ~DAC_OVERRIDE
+    assert libc.capset(header, sets) == 0
+    yield
+    sets[0] = before
+    assert libc.capset(header, sets) == 0
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,8 @@ def test_a_read_only_disk_is_said(line: Any, disk: Any) -> None:
     assert "the file system is read-only" in told and "Traceback" not in told
 
 
+@pytest.mark.usefixtures("rights_of_a_user")
 def test_a_folder_of_others_is_said(line: Any, tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write anywhere")
     (tmp_path / "theirs").mkdir(mode=0o555)
     code, told = line("rollout", tmp_path / "theirs" / "0.parquet")
     assert code == 2 and "no right to do that" in told and "Traceback" not in told

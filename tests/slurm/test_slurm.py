@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from safetensors.torch import load_file
 
 from spct.models import BASES
 from spct.runs import Runs
-
-pytest.importorskip("snakemake_executor_plugin_slurm")
 
 SMOKE = ("--config", "experiments=[smoke]")
 # As documented: the plugin's own srun, one process on one node, would keep the job's from both.
@@ -32,7 +31,12 @@ PROFILE = (
     "--latency-wait", "10",
 )  # fmt: skip
 
-pytestmark = pytest.mark.slurm
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(
+        find_spec("snakemake_executor_plugin_slurm") is None, reason="needs pip install '.[slurm]'"
+    ),
+]
 
 
 def comments(slurm: Any, state: str = "all") -> dict[str, str]:

@@ -41,7 +41,7 @@ class Browser:
     ``TimeoutError`` if it does not answer within ``patience`` seconds.
     """
 
-    def __init__(self, *, patience: float = 120.0) -> None:
+    def __init__(self, *, patience: float = 900.0) -> None:
         self.patience = patience
         self.requests: list[str] = []
         self.errors: list[str] = []

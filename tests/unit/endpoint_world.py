@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from patience import PATIENCE
 
 Body = dict[str, Any]
 
@@ -38,7 +39,7 @@ class Act:
     raw: bytes | None = None  # bytes in its place
     headers: dict[str, str] = field(default_factory=dict)
     half: bool = False  # announce all bytes, send half, close
-    hang: float = 0.0  # seconds before anything is sent
+    hang: bool = False  # say nothing until the server is closed
 
 
 Script = Callable[[int, Body], Act]  # from the number of tries for this seed so far, and the body
@@ -52,10 +53,10 @@ class Server:
     script: Script
     bodies: list[Body] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
     answered: list[int] = field(default_factory=list)  # seeds that got a whole good answer
     most: int = 0  # requests under way at one time
-    slow: float = 0.0  # seconds every answer takes
+    together: threading.Barrier | None = None  # each answer waits for this many requests
+    over: threading.Event = field(default_factory=threading.Event)
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -67,7 +68,6 @@ class Server:
             tried = self.tries(body["seed"])
             self.bodies.append(body)
             self.headers.append(headers)
-            self.times.append(time.monotonic())
             self._now += 1
             self.most = max(self.most, self._now)
             act = self.script(tried, body)
@@ -97,7 +97,10 @@ def served(script: Script = lambda tried, body: Act()) -> Iterator[Server]:
             body["path"] = self.path
             act = server.begin(body, dict(self.headers))
             try:
-                time.sleep(act.hang or server.slow)
+                if server.together:
+                    server.together.wait(PATIENCE)
+                if act.hang:
+                    server.over.wait(PATIENCE)
                 self._send(act, body)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
@@ -127,6 +130,7 @@ def served(script: Script = lambda tried, body: Act()) -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.over.set()
         http.shutdown()
         http.server_close()
         thread.join()

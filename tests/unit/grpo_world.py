@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from meeting import meet_again
 
 from spct import artifact, config
 from spct.config import Slice
@@ -136,14 +137,13 @@ def together(world: World) -> dict[str, Any]:
     errors: dict[str, str] = {}
 
     def run(name: str, *overrides: str) -> None:
-        os.environ["MASTER_PORT"] = ports.pop()
+        meet_again()
         try:
             world(name, *SHARED_OUT, *overrides)
         except Exception as error:
             errors[name] = f"{type(error).__name__}: {error}"
             torch.distributed.destroy_process_group()
 
-    ports = os.environ["PORTS"].split()
     with pytest.MonkeyPatch.context() as patch:
         sampled = counted(patch, NativeSampler, "sample")
         learned = counted(patch, Trace, "saw")

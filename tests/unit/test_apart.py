@@ -19,6 +19,7 @@ import torch
 from grpo_world import World, result
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from spct import config, lm
 from spct.artifact import BrokenArtifact
@@ -62,12 +63,14 @@ def ask(count: int = 6) -> list[Request]:
 # ---- the same numbers --------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("others", [(), LAG], ids=["", "lag"])
 def test_grpo_is_the_same_bit_for_bit(world: World, others: tuple[str, ...]) -> None:
     together, alone = world(f"one {others}", *others), world(f"two {others}", APART, *others)
     assert result(alone) == result(together)
 
 
+@pytest.mark.medium
 def test_another_engine_learns_from_the_same_texts(world: World) -> None:
     """Its log-probs may differ in the last bits from process to process."""
     hf = "sampler.engine=hf"
@@ -76,6 +79,7 @@ def test_another_engine_learns_from_the_same_texts(world: World) -> None:
         assert alone[name] == together[name]
 
 
+@pytest.mark.medium
 def test_it_follows_the_weights(sampler: ApartSampler, cfg: Config) -> None:
     policy = lm.load(cfg.model)
     here = build(policy, cfg.sampler)
@@ -94,6 +98,7 @@ def test_it_follows_the_weights(sampler: ApartSampler, cfg: Config) -> None:
     assert seen[0] != seen[1] != seen[2]
 
 
+@pytest.mark.medium
 def test_one_version_is_sent_once(sampler: ApartSampler, cfg: Config) -> None:
     policy = lm.load(cfg.model)
     refresh(sampler, policy, 4)
@@ -121,6 +126,7 @@ def test_weights_lie_side_by_side(kinds: list[tuple[tuple[int, ...], torch.dtype
 # ---- what goes wrong ---------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_weights_of_other_names_are_an_error(sampler: ApartSampler, cfg: Config) -> None:
     policy = lm.load(cfg.model)
     some = dict(list(policy.model.named_parameters())[1:])
@@ -129,6 +135,7 @@ def test_weights_of_other_names_are_an_error(sampler: ApartSampler, cfg: Config)
     assert sampler.version is None
 
 
+@pytest.mark.medium
 def test_a_killed_one_stops_the_stage_and_a_rerun_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,12 +161,14 @@ def test_a_killed_one_stops_the_stage_and_a_rerun_goes_on(
     assert result(world("killed", APART)) == result(straight)
 
 
+@pytest.mark.medium
 def test_it_leaves_sigterm_to_the_trainer(sampler: ApartSampler) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(sampler._process.pid or 0, number)
     assert len(sampler.sample(ask())) == 6
 
 
+@pytest.mark.medium
 def test_it_ends_with_the_process_that_started_it(world: World, tmp_path: Path) -> None:
     script = tmp_path / "trainer.py"
     script.write_text(
@@ -171,7 +180,7 @@ def test_it_ends_with_the_process_that_started_it(world: World, tmp_path: Path) 
             cfg = config.load({world.words()!r})
             sampler = ApartSampler(cfg.model, "", cfg.sampler)
             print(sampler._process.pid, flush=True)
-            time.sleep(600)
+            time.sleep(3600)
         """)
     )
     env = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -180,12 +189,13 @@ def test_it_ends_with_the_process_that_started_it(world: World, tmp_path: Path) 
     other = psutil.Process(int(trainer.stdout.readline()))
     trainer.kill()
     trainer.communicate()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the sampler outlived its trainer"
         time.sleep(0.1)
 
 
+@pytest.mark.medium
 def test_an_engine_that_does_not_start_says_why(cfg: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="takes over no weights"):
         ApartSampler(cfg.model, "", replace(cfg.sampler, engine="openai"))
@@ -193,6 +203,7 @@ def test_an_engine_that_does_not_start_says_why(cfg: Config, tmp_path: Path) -> 
         ApartSampler(cfg.model, str(tmp_path / "nothing"), cfg.sampler)
 
 
+@pytest.mark.medium
 def test_too_little_shared_memory_is_told_before_it_is_used(
     sampler: ApartSampler, cfg: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +242,7 @@ def test_without_gpus_it_shares_the_machine() -> None:
         assert own_gpu() is None
 
 
+@pytest.mark.medium
 def test_the_process_sees_its_gpu_alone(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("RANK", "3")

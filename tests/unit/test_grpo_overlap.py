@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from grpo_world import Stop, World, dies, lines, result
+from patience import PATIENCE
 from safetensors.torch import load_file
 
 from spct import config
@@ -117,7 +117,7 @@ def sampled_late(patch: pytest.MonkeyPatch) -> None:
 
     def waited(self: NativeSampler, requests: Any) -> Any:
         if threading.current_thread() is not main and over_once:
-            assert over.wait(60)
+            assert over.wait(PATIENCE)
             over.clear()
         over_once.append(1)
         return sample(self, requests)
@@ -128,13 +128,24 @@ def sampled_late(patch: pytest.MonkeyPatch) -> None:
 
 def sampled_early(patch: pytest.MonkeyPatch) -> None:
     """An update begins when the sampler beside it is done."""
-    learn = Learner.learn
+    learn, sample = Learner.learn, NativeSampler.sample
+    ahead, updates, rounds = threading.Semaphore(0), [], []
 
     def learned(self: Learner, *args: Any) -> Any:
-        time.sleep(0.3)
+        updates.append(1)
+        if len(updates) < STEPS:  # nothing is ahead of the last
+            assert ahead.acquire(timeout=PATIENCE)
         return learn(self, *args)
 
+    def sampled(self: NativeSampler, requests: Any) -> Any:
+        done = sample(self, requests)
+        rounds.append(1)
+        if len(rounds) > 1:  # the first step's own
+            ahead.release()
+        return done
+
     patch.setattr(Learner, "learn", learned)
+    patch.setattr(NativeSampler, "sample", sampled)
 
 
 @pytest.mark.parametrize("order", [sampled_late, sampled_early])
@@ -147,7 +158,7 @@ def test_no_number_hangs_on_the_clock(
 
 def test_sampling_and_update_run_at_one_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits for the other to have begun: one after the other, neither would go on."""
-    both = threading.Barrier(2, timeout=60)
+    both = threading.Barrier(2, timeout=PATIENCE)
     main, calls = threading.current_thread(), {"learn": 0, "sample": 0}
     learn, sample = Learner.learn, NativeSampler.sample
 

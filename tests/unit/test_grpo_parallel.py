@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 from grpo_world import KILLED_AFTER, SHARED_OUT, World, lines
+from meeting import Meeting
+from patience import PATIENCE
 from safetensors.torch import load_file
-from test_parallel import PATIENCE, environment, free_port, furthest
+from test_parallel import environment, furthest
 
 from spct import artifact, config, provenance
 from spct.config import Slice
@@ -67,12 +69,11 @@ def two(world: World) -> Path:
 @pytest.fixture(scope="module")
 def told(world: World) -> list[dict[str, Any]]:
     """What :func:`grpo_world.together` tells of each of two processes."""
-    ports = " ".join(free_port() for _ in range(3))
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "PORTS": ports}
+    meeting = Meeting()
     processes = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(world.folder), str(world.model)],
-            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **place),
+            env=meeting.environment(rank),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in range(2)
@@ -102,6 +103,7 @@ def same_run(one: Path, other: Path) -> None:
     assert names[0] == names[1]
 
 
+@pytest.mark.medium
 def test_two_processes_train_as_one(world: World, one: Path, two: Path) -> None:
     same_run(one, two)
     start = load_file(world.model / "model.safetensors")
@@ -109,17 +111,20 @@ def test_two_processes_train_as_one(world: World, one: Path, two: Path) -> None:
     assert not world.state("two").exists()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("work", ["sampled", "learned"])
 def test_each_does_its_share(told: list[dict[str, Any]], work: str) -> None:
     counts = [each[work] for each in told]
     assert min(counts) > 0.3 * sum(counts)
 
 
+@pytest.mark.medium
 def test_two_that_were_killed_go_on(world: World, two: Path, told: list[dict[str, Any]]) -> None:
     assert [each["errors"]["by_two"] for each in told] == ["Stop: "] * 2
     same_run(two, world.folder / "by_two")
 
 
+@pytest.mark.medium
 def test_one_goes_on_where_two_were_killed(
     world: World, one: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +135,7 @@ def test_one_goes_on_where_two_were_killed(
     assert taken[0] == KILLED_AFTER  # the state before it held all steps but the last
 
 
+@pytest.mark.medium
 def test_a_nan_of_one_stops_both_and_replays(world: World, told: list[dict[str, Any]]) -> None:
     first, second = (each["errors"]["nan"] for each in told)
     assert first == second and first.startswith("FloatingPointError: grpo: loss is nan")

@@ -17,6 +17,7 @@ import pytest
 from grpo_world import World
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 from safetensors.torch import load_file
 from test_grpo_parallel import WEIGHT, same_run
 from test_parallel import furthest
@@ -185,11 +186,11 @@ def test_two_nodes_train_as_one_process_and_keep_their_step_when_asked_to_end(
     launcher = psutil.Process(process.pid)
     for each in [launcher, *launcher.children(recursive=True)]:
         each.send_signal(signal.SIGTERM)
-    told, _ = process.communicate(timeout=300)
+    told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0 and "ended by SIGTERM after" in told, told
     assert not (tmp_path / "two").exists() and list(world.state("two").glob("state-*.pt"))
     process = begin()
-    told, _ = process.communicate(timeout=300)
+    told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "continues from step" in told, told
     same_run(one, tmp_path / "two")
     weights = [load_file(folder / "model.safetensors") for folder in (talker_folder, one)]

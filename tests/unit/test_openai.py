@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +11,8 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from endpoint_world import Act, Body, Server, judgement, served
+from endpoint_world import Act, Body, Server, answer, judgement, served
+from patience import PATIENCE
 
 from spct.errors import ConfigError
 from spct.sampling.base import Completion, Metered, Request, build
@@ -22,7 +25,8 @@ KEY = "sk-a-very-secret-key"
 
 
 def config_of(url: str = "http://localhost:1/v1", **openai: Any) -> SamplerConfig:
-    quick: dict[str, Any] = {"backoff": 0.001, "timeout": 10.0, "max_retries": 3, "concurrency": 4}
+    quick: dict[str, Any] = {"backoff": 0.001, "timeout": PATIENCE, "max_retries": 3}
+    quick["concurrency"] = 4
     settings = OpenAIConfig(url, **(quick | openai))
     return SamplerConfig("openai", 24, 128, 8, 100, 1.0, openai=settings)
 
@@ -67,15 +71,15 @@ def test_the_completions_api() -> None:
 
 def test_no_more_at_one_time_than_allowed() -> None:
     with served() as server:
-        server.slow = 0.03
-        sampler_of(server, concurrency=3).sample(asked(20))
+        server.together = threading.Barrier(3)
+        sampler_of(server, concurrency=3).sample(asked(21))
     assert server.most == 3
 
 
 def test_the_environment_says_how_to_ask_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPCT_OPENAI", "concurrency=2 timeout=7.5 max_retries=0")
     with served() as server:
-        server.slow = 0.03
+        server.together = threading.Barrier(2)
         sampler = sampler_of(server, concurrency=6)
         sampler.sample(asked(12))
     settings = sampler.config.openai
@@ -150,16 +154,10 @@ def test_trouble_that_stays_is_an_error_of_this_request_alone(name: str) -> None
 
 
 def test_a_hang_ends_at_the_deadline() -> None:
-    def script(tried: int, body: Body) -> Act:
-        return (
-            Act(hang=1.0) if body["seed"] == 101 or (body["seed"] == 102 and not tried) else Act()
-        )
-
-    with served(script) as server:
-        done = sampler_of(server, timeout=0.2, max_retries=1).sample(asked(4))
-    assert [c.finish for c in done] == ["stop", "error", "stop", "stop"]
-    assert done[1].error.startswith("no answer within 0.2 s")
-    assert [server.tries(seed) for seed in range(100, 104)] == [1, 2, 2, 1]
+    with served(lambda tried, body: Act(hang=True)) as server:
+        (done,) = sampler_of(server, timeout=0.2, max_retries=1).sample(asked(1))
+    assert done.finish == "error"
+    assert done.error.startswith("no answer within 0.2 s") and "(after 2 attempts)" in done.error
 
 
 def test_nobody_there() -> None:
@@ -263,6 +261,47 @@ def test_an_endpoint_that_asks_to_come_back_tomorrow_is_down() -> None:
     done, clock = call(lambda _: later)
     assert done.finish == "error" and not clock.waits
     assert "86400 s" in done.error and "sampler.openai.max_wait" in done.error
+
+
+class MadeUpTime(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands while there is work, and jumps where there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now, select = 0.0, self._selector.select
+
+        def jump(timeout: float | None = None) -> Any:
+            self._now += timeout or 0.0
+            return select(0)
+
+        self._selector.select = jump
+
+    def time(self) -> float:
+        return self._now
+
+
+def test_only_what_hangs_is_asked_again_at_the_deadline() -> None:
+    tries: Counter[int] = Counter()
+
+    async def answer_of(request: httpx2.Request) -> httpx2.Response:
+        body = json.loads(request.content)
+        tries[body["seed"]] += 1
+        if body["seed"] == 101 or (body["seed"] == 102 and tries[102] == 1):
+            await asyncio.sleep(1.5)  # the deadline is at 1
+        return httpx2.Response(200, json=answer(judgement(body), body))
+
+    async def run() -> list[Completion]:
+        config = config_of(timeout=1.0, max_retries=1)
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer_of)) as client:
+            now = asyncio.get_running_loop().time
+            caller = Caller(client, "m", config, "", Purse(0, 0), now=now)
+            return await asyncio.gather(*map(caller.ask, asked(4)))
+
+    with asyncio.Runner(loop_factory=MadeUpTime) as runner:
+        done = runner.run(run())
+    assert [c.finish for c in done] == ["stop", "error", "stop", "stop"]
+    assert done[1].error.startswith("no answer within 1 s (after 2 attempts)")
+    assert [tries[seed] for seed in range(100, 104)] == [1, 2, 2, 1]
 
 
 # ---- budget ------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import filecmp
 import importlib
 import itertools
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from meeting import Meeting
+from patience import PATIENCE
 from torch import Tensor
 
 from spct import lm
@@ -39,7 +41,6 @@ SCRIPT = parallel_world.__file__
 MIXED = Precision(torch.float32, torch.bfloat16, torch.bfloat16)
 # float32 sums in another order; Adam divides small gradients by themselves, hence the wider bound
 GRADIENT, WEIGHT = 3e-6, 3e-6
-PATIENCE = 400  # seconds; only a hang takes as long
 
 
 def relative(one: Tensor, other: Tensor) -> float:
@@ -51,22 +52,15 @@ def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(relative(one[name], other[name]) for name in one)
 
 
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
-def start(rank: int, port: str, *arguments: str | Path) -> subprocess.Popen[str]:
-    """One process of two, with the environment that torchrun gives."""
-    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+def start(meeting: Meeting, rank: int, *arguments: str | Path) -> subprocess.Popen[str]:
+    """One process of two."""
     return subprocess.Popen(
         [sys.executable, SCRIPT, *map(str, arguments)],
-        env=environment(**place, MASTER_ADDR="127.0.0.1", MASTER_PORT=port),
+        env=meeting.environment(rank),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -88,8 +82,8 @@ def alone(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def together(folder: Path, alone: dict[str, Any]) -> dict[str, Any]:
     """The same by two processes, which also find what the one has left."""
-    port = free_port()
-    processes = [start(rank, port, folder) for rank in range(2)]
+    meeting = Meeting()
+    processes = [start(meeting, rank, folder) for rank in range(2)]
     for process in processes:
         output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
@@ -101,6 +95,7 @@ def together(folder: Path, alone: dict[str, Any]) -> dict[str, Any]:
 ADAMW = [name for name, case in parallel_world.CASES.items() if case.optim == "adamw"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ADAMW)
 def test_loss_and_metrics_are_those_of_one_process(
     name: str, alone: dict[str, Any], together: dict[str, Any]
@@ -110,6 +105,7 @@ def test_loss_and_metrics_are_those_of_one_process(
         assert one["metrics"]["kl"] > 0 and one["metrics"]["clipped"] >= 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ADAMW)
 def test_gradients_and_weights_are_those_of_one_process(
     name: str, alone: dict[str, Any], together: dict[str, Any]
@@ -121,6 +117,7 @@ def test_gradients_and_weights_are_those_of_one_process(
     assert furthest(first, one["weights"]) > 100 * WEIGHT  # it did move
 
 
+@pytest.mark.medium
 def test_muon_steps_with_sharded_matrices(alone: dict[str, Any], together: dict[str, Any]) -> None:
     """Its Newton-Schulz iteration is in bfloat16, so it agrees to the rounding of that."""
     start, one = (alone["muon"][step]["weights"] for step in (0, 2))
@@ -130,6 +127,7 @@ def test_muon_steps_with_sharded_matrices(alone: dict[str, Any], together: dict[
         assert relative(moved, theirs) < 0.05
 
 
+@pytest.mark.medium
 def test_the_cases_hold_uneven_and_idle_processes(together: dict[str, Any]) -> None:
     """Else the equalities above would say nothing of idle passes."""
     assert any(0 in own for own in together["sequence"][0]["passes"])
@@ -140,6 +138,7 @@ def test_the_cases_hold_uneven_and_idle_processes(together: dict[str, Any]) -> N
         assert sum(first) + sum(second) == len(parallel_world.CASES[name].groups)
 
 
+@pytest.mark.medium
 def test_the_same_weights_write_the_same_texts(
     alone: dict[str, Any], together: dict[str, Any]
 ) -> None:
@@ -149,6 +148,7 @@ def test_the_same_weights_write_the_same_texts(
     assert len(set(map(tuple, ids[0]))) > 5
 
 
+@pytest.mark.medium
 def test_a_state_continues_on_another_number_of_processes(
     folder: Path, alone: dict[str, Any], together: dict[str, Any]
 ) -> None:
@@ -162,6 +162,7 @@ def test_a_state_continues_on_another_number_of_processes(
     assert furthest(together["sequence"][2]["weights"], same["weights"]) == 0.0
 
 
+@pytest.mark.medium
 def test_the_model_folder_is_that_of_one_process(
     folder: Path, alone: dict[str, Any], together: dict[str, Any]
 ) -> None:
@@ -174,6 +175,7 @@ def test_the_model_folder_is_that_of_one_process(
     assert furthest(expected, model.state_dict()) == 0.0
 
 
+@pytest.mark.medium
 def test_what_processes_tell_each_other(together: dict[str, Any]) -> None:
     talk = together["talk"]
     assert talk["ranks"] == [0, 1]
@@ -181,6 +183,7 @@ def test_what_processes_tell_each_other(together: dict[str, Any]) -> None:
     assert talk["totals"] == [{"loss": pytest.approx(0.3), "ratio_max": 1.0}] * 2
 
 
+@pytest.mark.medium
 def test_an_error_of_all_is_raised_by_all(together: dict[str, Any]) -> None:
     first, second = together["talk"]["errors"]
     assert first == second
@@ -189,6 +192,7 @@ def test_an_error_of_all_is_raised_by_all(together: dict[str, Any]) -> None:
     assert norm.startswith("gradient norm is nan")  # the NaN was in one process's batch
 
 
+@pytest.mark.medium
 def test_one_that_raises_ends_all_with_its_message(folder: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
@@ -203,8 +207,8 @@ def test_one_that_raises_ends_all_with_its_message(folder: Path) -> None:
 
 
 def test_one_that_never_comes_is_not_waited_for_beyond_the_deadline(folder: Path) -> None:
-    port = free_port()
-    waiting, late = (start(rank, port, folder, "wait") for rank in range(2))
+    meeting = Meeting()
+    waiting, late = (start(meeting, rank, folder, "wait") for rank in range(2))
     try:
         output, _ = waiting.communicate(timeout=PATIENCE)
         assert late.poll() is None
@@ -213,6 +217,17 @@ def test_one_that_never_comes_is_not_waited_for_beyond_the_deadline(folder: Path
         late.communicate()
     assert waiting.returncode != 0
     assert "rank 0 of 2: RuntimeError" in output
+
+
+def test_the_deadline_is_handed_to_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    def group(backend: str, timeout: timedelta) -> None:
+        raise InterruptedError(timeout)
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "init_process_group", group)
+    with pytest.raises(InterruptedError) as given, joined(timedelta(minutes=7)):
+        pass
+    assert given.value.args == (timedelta(minutes=7),)
 
 
 # ---- one process ---------------------------------------------------------------------------------

@@ -133,14 +133,14 @@ def written(pattern: str, n: int) -> str:
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
-@pytest.mark.parametrize(("pattern", "outcome"), CORPUS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("pattern", "outcome"), CORPUS)
 def test_what_a_finished_completion_says(pattern: str, outcome: Outcome, n: int) -> None:
     scores = GOOD[n] if outcome is OK else None
     assert parse(written(pattern, n), n=n, low=1, high=10) == Parsed(outcome, scores)
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
-@pytest.mark.parametrize(("pattern", "outcome"), CORPUS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("pattern", "outcome"), CORPUS)
 def test_the_token_limit_only_ever_adds_truncated(pattern: str, outcome: Outcome, n: int) -> None:
     text = written(pattern, n)
     found = parse(text, n, 1, 10, finish="length")

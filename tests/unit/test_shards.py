@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
-import time
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -160,10 +162,28 @@ def test_a_manifest_names_the_items_of_its_shard(
 # ---- kills -------------------------------------------------------------------------------------
 
 
+def calls_of(work: Callable[[], None], last: int | None = None) -> int:
+    """How many Python and C functions the work calls or leaves; at number ``last`` it is killed."""
+    count = 0
+
+    def saw(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(saw)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
 def kill_until(
-    cfg: Slice, items: Path, outs: list[Path], kills: int, moments: Callable[[], float]
+    cfg: Slice, items: Path, outs: list[Path], kills: int, moments: Callable[[], int]
 ) -> int:
-    """Fill all shards by processes killed at random moments; returns how many were killed.
+    """Fill all shards by processes killed at random calls; returns how many were killed.
 
     As Snakemake does, what a killed process left as output is deleted before the next one runs.
     After ``kills`` of them the rest is left in peace.
@@ -174,11 +194,10 @@ def kill_until(
         done = False
         while not done:
             out.unlink(missing_ok=True)
-            worker = fork.Process(target=judge_shard, args=(cfg, items, out))
+            last = moments() if killed < kills else None
+            work = partial(judge_shard, cfg, items, out)
+            worker = fork.Process(target=calls_of, args=(work, last))
             worker.start()
-            if killed < kills:
-                worker.join(moments())
-                worker.kill()
             worker.join()
             assert worker.exitcode in (0, -signal.SIGKILL)
             done = worker.exitcode == 0
@@ -189,16 +208,14 @@ def kill_until(
 def check_kills(cfg: Slice, items: Path, folder: Path, shards: int, kills: int) -> None:
     """Banks filled through ``kills`` kills in all are the bank filled without."""
     names = [f"{shard}.parquet" for shard in range(shards)]
-    started = time.monotonic()
-    for name in names:
-        judge_shard(cfg, items, folder / "undisturbed" / name)
-    longest = (time.monotonic() - started) / shards * 1.2
+    quiet = [partial(judge_shard, cfg, items, folder / "undisturbed" / name) for name in names]
+    longest = max(map(calls_of, quiet))
     wanted, killed, rounds = joined(folder / "undisturbed"), 0, 0
     draw = np.random.default_rng(5)
     while killed < kills:
         bank = folder / f"round{rounds}"
         outs = [bank / name for name in names]
-        killed += kill_until(cfg, items, outs, kills - killed, lambda: draw.uniform(0, longest))
+        killed += kill_until(cfg, items, outs, kills - killed, lambda: int(draw.integers(longest)))
         rounds += 1
         assert joined(bank) == wanted
         left = {path.name for path in bank.iterdir() if not path.name.startswith(".")}

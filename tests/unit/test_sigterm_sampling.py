@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,24 @@ import pytest
 from spct import __main__ as command
 from spct import artifact
 from spct.records import write_items
+
+STOPS_IN_THE_THIRD_PART = """
+import signal, sys
+from spct.__main__ import main
+from spct.sampling.native import NativeSampler
+
+sample, parts = NativeSampler.sample, []
+
+def held(self, requests):
+    parts.append(requests)
+    if len(parts) == 3:
+        print("sampling", flush=True)
+        signal.pause()
+    return sample(self, requests)
+
+NativeSampler.sample = held
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def test_a_sampler_asked_to_end_keeps_its_parts(
@@ -35,10 +52,11 @@ def test_a_sampler_asked_to_end_keeps_its_parts(
 
     out, quiet = tmp_path / "0.parquet", tmp_path / "quiet.parquet"
     process = subprocess.Popen(
-        [sys.executable, "-m", "spct", *words(out)], stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", STOPS_IN_THE_THIRD_PART, *words(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while process.poll() is None and not (tmp_path / "0.parquet.parts/1.parquet").exists():
-        time.sleep(0.01)
+    assert process.stdout is not None and process.stdout.readline() == "sampling\n"
+    assert (tmp_path / "0.parquet.parts/1.parquet").exists()
     process.terminate()
     told = process.communicate()[1]
     assert process.returncode == -signal.SIGTERM, told  # 143, where a shell reports it

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,8 @@ import pytest
 import supervised_world
 import torch
 from judged_rows import GENERAL, kept_rows, rows_of
+from meeting import Meeting
+from patience import PATIENCE
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -293,7 +294,6 @@ def test_mixed_precision_learns_nearly_the_same_and_resumes_bit_for_bit(
 
 # float32 sums in another order; Adam divides small gradients by themselves, hence the wider bound
 WEIGHT = 3e-5
-PATIENCE = 300  # seconds; only a hang takes as long
 
 
 @pytest.fixture(scope="module")
@@ -317,16 +317,11 @@ def folder(
 @pytest.fixture(scope="module")
 def both(folder: Path, talker_folder: Path) -> Path:
     """The same folder when two processes have done all of it too, and a third run in part."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
+    meeting = Meeting()
     processes = [
         subprocess.Popen(
             [sys.executable, supervised_world.__file__, str(folder), str(talker_folder)],
-            env={
-                **os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-            },
+            env=meeting.environment(rank),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in range(2)
@@ -350,6 +345,7 @@ def assert_equal_training(one: Path, two: Path) -> None:
     assert not two.with_name(f"{two.name}.state").exists()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("stage", ["rft", "metarm"])
 def test_two_processes_learn_what_one_does(both: Path, talker_folder: Path, stage: str) -> None:
     assert_equal_training(both / f"{stage}-1", both / f"{stage}-2")
@@ -358,6 +354,7 @@ def test_two_processes_learn_what_one_does(both: Path, talker_folder: Path, stag
     assert furthest(before, {name: after[name] for name in before}) > 100 * WEIGHT
 
 
+@pytest.mark.medium
 def test_held_out_scores_are_gathered(both: Path) -> None:
     one, two = (json.loads((both / f"metarm-{n}" / "eval.json").read_text()) for n in (1, 2))
     assert one["judgements"] > 10 and "auc" in one
@@ -367,6 +364,7 @@ def test_held_out_scores_are_gathered(both: Path) -> None:
     }
 
 
+@pytest.mark.medium
 def test_a_bank_scored_by_two_is_that_of_one(both: Path) -> None:
     one, two = (list(read_bank(both / f"scored-{n}.parquet")) for n in (1, 2))
     scores = [(a.meta_score, b.meta_score) for a, b in zip(one, two, strict=True)]
@@ -376,6 +374,7 @@ def test_a_bank_scored_by_two_is_that_of_one(both: Path) -> None:
     assert len({first for first, _ in scores}) > 20
 
 
+@pytest.mark.medium
 def test_a_state_of_two_processes_is_continued_by_one(
     both: Path, talker_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

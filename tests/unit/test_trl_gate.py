@@ -43,6 +43,7 @@ CELL = cells.Cell("small", 100, 4, 4)
 # ---- the gate ------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @needs_trl
 @pytest.mark.parametrize("case", gate.CASES, ids=list(NAMED))
 def test_our_update_is_that_of_trl(case: Any) -> None:
@@ -54,6 +55,7 @@ def test_our_update_is_that_of_trl(case: Any) -> None:
     assert row.passes >= 2 * SIZE["steps"] * kinds
 
 
+@pytest.mark.medium
 @needs_trl
 @pytest.mark.parametrize("name", ["grpo beta 0.04", "dapo beta 0.04", "dr_grpo beta 0.04"])
 def test_another_family(name: str) -> None:
@@ -61,6 +63,7 @@ def test_another_family(name: str) -> None:
     assert row.passed, gate.line(row)
 
 
+@pytest.mark.medium
 @needs_trl
 @pytest.mark.parametrize(
     ("name", "ours", "more"),
@@ -84,6 +87,7 @@ def test_another_setting_does_not_pass(name: str, ours: dict, more: dict) -> Non
     assert not gate.compare("qwen2", wrong, **SIZE).passed
 
 
+@pytest.mark.medium
 @needs_trl
 def test_the_preset_has_its_defaults() -> None:
     import trl
@@ -116,6 +120,7 @@ def place() -> Iterator[Any]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.medium
 @needs_trl
 @pytest.mark.parametrize("shipped", [False, True])
 def test_both_sides_do_the_same_work(place: Any, shipped: bool) -> None:
@@ -133,6 +138,7 @@ def test_both_sides_do_the_same_work(place: Any, shipped: bool) -> None:
     assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
 
 
+@pytest.mark.medium
 @needs_trl
 def test_the_pilot_tries_every_size(place: Any) -> None:
     cell = replace(CELL, prompt=20, groups=2)

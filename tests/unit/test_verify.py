@@ -123,7 +123,7 @@ def test_commands_are_told_apart() -> None:
 def test_a_live_owner_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Snakefile").touch()
     program = tmp_path / "snakemake"
-    program.write_text("import time\ntime.sleep(60)\n")
+    program.write_text("import time\ntime.sleep(3600)\n")
     monkeypatch.chdir(tmp_path)
     owner = subprocess.Popen([sys.executable, str(program)], cwd=tmp_path)
     try:

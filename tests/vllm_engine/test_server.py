@@ -39,13 +39,15 @@ CONTEXT = 256
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server on a free port, up; it wants the key."""
+    """A server, up, on a port that is kept for it; it wants the key."""
     folder = tmp_path_factory.mktemp("server")
     template = folder / "chat.jinja"
     template.write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    kept = socket.socket()  # bound as the server binds it, and not listening: nobody else gets it
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    kept.bind(("127.0.0.1", 0))
+    port = kept.getsockname()[1]
     words = {
         "--model": str(models.resolve(BASE.source)), "--served-model-name": "judge",
         "--host": "127.0.0.1", "--port": str(port), "--max-model-len": str(CONTEXT),
@@ -59,7 +61,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }  # fmt: skip
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
     command += [word for pair in words.items() for word in pair]
-    with (folder / "log").open("w") as log:
+    with kept, (folder / "log").open("w") as log:
         server = subprocess.Popen(
             command, env=os.environ | settings, stdout=log, stderr=subprocess.STDOUT
         )

@@ -33,7 +33,7 @@ def main():
         return resume_cli(words)
     if stage == "grpo" and Path("slow").exists():
         Path("slow").unlink()
-        time.sleep(300)
+        time.sleep(3600)
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if stage == "sync":
         given["io.out"] = words[words.index("--out") + 1]

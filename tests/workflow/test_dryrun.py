@@ -104,6 +104,7 @@ def test_a_set_adds_its_runs_and_one_page(clone: Any) -> None:
     assert dict(added) == dict.fromkeys(once, 1)
 
 
+@pytest.mark.medium
 def test_nothing_is_planned_after_success(finished: Any) -> None:
     assert "Nothing to be done" in finished.snakemake("--dry-run", *SMOKE)
     assert "Nothing to be done" in finished.snakemake(
@@ -111,6 +112,7 @@ def test_nothing_is_planned_after_success(finished: Any) -> None:
     )
 
 
+@pytest.mark.medium
 def test_touching_conf_and_bases_plans_nothing(finished: Any) -> None:
     now = time.time()
     for folder in ("conf", "src/spct/bases"):
@@ -119,11 +121,13 @@ def test_touching_conf_and_bases_plans_nothing(finished: Any) -> None:
     assert not finished.planned(*SMOKE)
 
 
+@pytest.mark.medium
 def test_a_comment_plans_nothing(finished: Any) -> None:
     finished.edit("conf/grpo/default.yaml", "# Online RL", "# Changed. Online RL")
     assert not finished.planned(*SMOKE)
 
 
+@pytest.mark.medium
 def test_one_knob_plans_exactly_its_dependents(finished: Any) -> None:
     finished.edit("conf/grpo/default.yaml", "lr: 5.0e-4", "lr: 4.0e-4")
     plan = finished.planned(*SMOKE)
@@ -132,6 +136,7 @@ def test_one_knob_plans_exactly_its_dependents(finished: Any) -> None:
     assert not finished.planned(*SMOKE)
 
 
+@pytest.mark.medium
 def test_a_report_setting_plans_the_report(finished: Any) -> None:
     finished.edit("conf/experiment/smoke.yaml", "title: Smoke test", "title: Smoke")
     plan = finished.planned(*SMOKE)
@@ -139,6 +144,7 @@ def test_a_report_setting_plans_the_report(finished: Any) -> None:
     assert plan == {"freeze": 1, "report": 1, "track": 1}
 
 
+@pytest.mark.medium
 def test_a_health_setting_plans_the_health_and_the_report(finished: Any) -> None:
     finished.edit("conf/health/default.yaml", "bins: 10", "bins: 5")
     plan = finished.planned(*SMOKE)
@@ -146,6 +152,7 @@ def test_a_health_setting_plans_the_health_and_the_report(finished: Any) -> None
     assert plan == {"freeze": 1, "health": 1, "report": 1, "track": 1}
 
 
+@pytest.mark.medium
 def test_an_override_has_its_own_folder_and_leaves_the_plain_run_alone(finished: Any) -> None:
     override = ("--config", "experiments=[smoke]", "hydra=grpo.lr=1e-5")
     plan = finished.planned(*override)
@@ -167,6 +174,7 @@ def test_a_size_may_be_named_like_a_model_of_the_hub(clone: Any) -> None:
     assert plan["grpo"] == plan["metarm"] == 1 and plan["score"] == 1
 
 
+@pytest.mark.medium
 def test_an_edited_template_reruns_what_reads_it_and_a_touched_one_nothing(stubs: Any) -> None:
     mine = stubs.root / "mine.jinja"
     shutil.copy(prompts.path("toy.jinja"), mine)
@@ -179,6 +187,7 @@ def test_an_edited_template_reruns_what_reads_it_and_a_touched_one_nothing(stubs
     assert plan["grpo"] == plan["metarm"] == 1 and not plan["prepare"]
 
 
+@pytest.mark.medium
 def test_the_end_says_where_to_look_and_what_was_not_mirrored(stubs: Any) -> None:
     text = stubs.snakemake("--cores", "2", *SMOKE, "hydra=tracking.uri=http://host")
     assert "figure: reports/smoke/scaling.png" in text
@@ -186,6 +195,7 @@ def test_the_end_says_where_to_look_and_what_was_not_mirrored(stubs: Any) -> Non
     assert "--uri http://host" in (stubs.root / "results/smoke/tracked.json").read_text()
 
 
+@pytest.mark.medium
 def test_results_dated_by_a_clock_in_the_future_are_not_made_again(finished: Any) -> None:
     """Copied from a machine whose clock is wrong: all of them, in their order."""
     every = [path for name in ("results", "reports") for path in (finished.root / name).rglob("*")]
@@ -196,6 +206,7 @@ def test_results_dated_by_a_clock_in_the_future_are_not_made_again(finished: Any
         shift(path, days=-3)
 
 
+@pytest.mark.medium
 def test_a_clock_that_jumped_back_makes_no_table_again_and_touch_settles_models(
     finished: Any,
 ) -> None:
@@ -216,12 +227,14 @@ def shift(path: Path, days: float) -> None:
     os.utime(path, (at, at))
 
 
+@pytest.mark.medium
 def test_a_lost_output_is_remade(finished: Any) -> None:
     (finished.root / "results/smoke/curves.csv").unlink()
     assert set(finished.planned(*SMOKE)) == {"curves", "report", "track"}
     finished.complete(*SMOKE)
 
 
+@pytest.mark.medium
 def test_resume_after_a_killed_snakemake(stubs: Any) -> None:
     """SIGKILL leaves a lock and an orphaned stage; resume ends the orphan, unlocks and finishes."""
     slow = stubs.root / "slow"

@@ -46,12 +46,14 @@ def agrees(clone: Clone) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.medium
 def test_after_success_everything_stands(smoke: Clone, capsys: pytest.CaptureFixture[str]) -> None:
     assert not agrees(smoke)
     assert explain_cli(["smoke", "judge/grpo-toy_s"]) == 0
     assert capsys.readouterr().out.startswith("smoke seed 0 judge/grpo-toy_s: stands\n")
 
 
+@pytest.mark.medium
 def test_a_changed_key_is_named_and_what_follows_from_it(smoke: Clone) -> None:
     smoke.edit("conf/grpo/default.yaml", "kl_coef: 0.08", "kl_coef: 0.02")
     found = agrees(smoke)
@@ -61,6 +63,7 @@ def test_a_changed_key_is_named_and_what_follows_from_it(smoke: Clone) -> None:
     assert "rft" not in found and any(first in why for why in found["report"])
 
 
+@pytest.mark.medium
 def test_another_run_shares_what_is_equal(smoke: Clone) -> None:
     """Of an override nothing is there but what it shares with the plain run."""
     text = Path("conf/experiment/smoke.yaml").read_text().replace('base: ""', "base: smoke")
@@ -70,6 +73,7 @@ def test_another_run_shares_what_is_equal(smoke: Clone) -> None:
     assert not {"prepare", "rollout", "select", "rft"} & set(found)
 
 
+@pytest.mark.medium
 def test_names_that_are_none_are_told(smoke: Clone) -> None:
     runs = asked("smoke")
     assert [node.folder for node in named(runs, "smoke", "rft")] == ["rft/toy_s"]
@@ -89,6 +93,7 @@ def test_differences_are_told_key_by_key() -> None:
     ]
 
 
+@pytest.mark.medium
 def test_a_lost_output_and_a_newer_input_are_named(smoke: Clone) -> None:
     Path("results/smoke/health.csv").unlink()
     rows = Path("results/smoke/seed0/select/toy_s/rft.parquet")

@@ -19,6 +19,7 @@ FAILS = """    if stage == "select":
 """
 
 
+@pytest.mark.medium
 def test_three_tries_then_what_it_said_and_how_to_repeat_it(stubs: Clone) -> None:
     stubs.edit(
         "src/spct/__main__.py", '    if stage == "grpo" and', FAILS + '    if stage == "grpo" and'

@@ -65,6 +65,7 @@ def test_kubernetes_plans_the_same_jobs(clone: Clone, tmp_path: Path) -> None:
     assert clone.planned(*there, *SMOKE) == clone.planned(*SMOKE)
 
 
+@pytest.mark.medium
 def test_a_profile_of_ones_own_is_a_copy(stubs: Clone) -> None:
     shutil.copytree(stubs.root / "profiles/workstation", stubs.root / "profiles/mine")
     stubs.edit("profiles/mine/config.yaml", "  grpo: {gpu: 1}", "  grpo: {gpu: 0, runtime: 7}")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import random
 import shlex
 import shutil
+import signal
 import tarfile
 from pathlib import Path
 
 import pytest
+import struck
 from clones import ROOT, Clone, clone_to, hashes
-from kill_anywhere import Hunt, Moment
 
 from spct import tracking
 
 SMOKE = ("--config", "experiments=[smoke]")
 SEED = Path("results/smoke/seed0")
+LONG = "3600"  # seconds that no stage takes
 SECRET = "sk-never-to-be-written"
 SECRETS = ("HF_TOKEN", "OPENAI_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
 COLUMNS = (
@@ -109,6 +110,7 @@ def test_no_secret_of_the_environment_is_in_any_file(undisturbed: Clone) -> None
     assert not [path for path in seen if SECRET.encode() in path.read_bytes()]
 
 
+@pytest.mark.medium
 def test_plain_commands_give_the_same_on_a_machine_without_snakemake(
     undisturbed: Clone, tmp_path: Path
 ) -> None:
@@ -123,11 +125,12 @@ def test_plain_commands_give_the_same_on_a_machine_without_snakemake(
     clone.path = (missing,)
     steps = json.loads((clone.root / "results/smoke/commands.json").read_text())
     walk = ("benchmarks.unrolled", "walk", "results/smoke/commands.json")
-    early = clone.run(*walk, "--limit", "20")
-    assert "s  made" in early and "failed" not in early
-    assert f"{len(steps)} of {len(steps)} stages" not in early and "time\n" in early
+    early = clone.run(*walk, "--only", "prepare|rollout", "--limit", LONG)
+    assert "s  made" in early and "failed" not in early and "not asked for" in early
+    cut = clone.run(*walk, "--limit", "0.5")  # no stage is as quick
+    assert "out of time" in cut and "no time" in cut and "failed" not in cut
     home = tmp_path / "home"
-    text = clone.run(*walk, "--limit", "600", "--pack", str(home))
+    text = clone.run(*walk, "--limit", LONG, "--pack", str(home))
     assert f"{len(steps)} of {len(steps)} stages finished" in text and "was there" in text
     assert hashes(clone.root) == hashes(undisturbed.root)
     packed: list[str] = []
@@ -138,6 +141,7 @@ def test_plain_commands_give_the_same_on_a_machine_without_snakemake(
     assert not [name for name in packed if name.endswith(".safetensors")]
 
 
+@pytest.mark.medium
 def test_every_number_verifies_elsewhere(undisturbed: Clone, tmp_path: Path) -> None:
     file = tmp_path / "smoke.tar"
     undisturbed.run("spct", "archive", "smoke", str(file))
@@ -161,6 +165,7 @@ def test_every_stage_tells_how_it_was_made_and_stands(undisturbed: Clone) -> Non
     assert not undisturbed.planned(*SMOKE)
 
 
+@pytest.mark.medium
 def test_banks_are_whole_and_a_point_of_a_curve_is_traced_to_them(undisturbed: Clone) -> None:
     assert "broken" not in undisturbed.run("spct", "bank", "check", "results/smoke/seed0")
     text = undisturbed.run(
@@ -187,6 +192,7 @@ def test_a_truncated_artefact_is_named(undisturbed: Clone, tmp_path: Path) -> No
     assert not (tmp_path / "out.parquet").exists()
 
 
+@pytest.mark.medium
 def test_only_a_broken_shard_is_sampled_again(undisturbed: Clone) -> None:
     """Runs before the comparison of hashes with a disturbed run, which sees what it left."""
     before = hashes(undisturbed.root)
@@ -205,15 +211,15 @@ def test_only_a_broken_shard_is_sampled_again(undisturbed: Clone) -> None:
 
 # ---- killed on the way -------------------------------------------------------------------------
 
-DRAW = random.Random(8)
+# For each job: which of the files that it begins to put in their place is never put there.
 KILLS = {
-    f"rollout {SEED}/rollout/toy_s/0.parquet": Moment(kept=1),
-    f"judge {SEED}/judge/base-toy_m/0.parquet": Moment(DRAW.uniform(0, 5), writing=True),
-    f"rft {SEED}/rft/toy_s": Moment(DRAW.uniform(0.3, 3)),
-    f"grpo {SEED}/grpo/toy_s": Moment(kept=1),
-    f"metarm {SEED}/metarm/toy_s": Moment(whole=True),
-    "curves results/smoke/curves.csv": Moment(DRAW.uniform(0.3, 1)),
-    "track results/smoke/tracked.json": Moment(DRAW.uniform(0.3, 1)),
+    f"rollout {SEED}/rollout/toy_s/0.parquet": struck.Blow(2),  # it has kept a part
+    f"judge {SEED}/judge/base-toy_m/0.parquet": struck.Blow(1),
+    f"rft {SEED}/rft/toy_s": struck.Blow(1),
+    f"grpo {SEED}/grpo/toy_s": struck.Blow(2),  # it has kept a state
+    f"metarm {SEED}/metarm/toy_s": struck.Blow(1, snakemake=True),  # the stage lives on
+    "curves results/smoke/curves.csv": struck.Blow(1),
+    "sync results/smoke/tracked.json": struck.Blow(1),
 }
 
 
@@ -221,14 +227,18 @@ KILLS = {
 def disturbed(undisturbed: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which stages and Snakemake were killed; test_kill_anywhere.py kills more."""
     folder = tmp_path_factory.mktemp("disturbed")
-    due = {job: [moment] for job, moment in KILLS.items()}
-    hunt = Hunt(clone_to(folder / "clone", weights=True), folder / "log", due)
-    hunt.complete("--cores", "2", "--retries", "1", *SMOKE)
-    assert {kill.job for kill in hunt.kills} == set(KILLS), hunt.report()
-    assert hunt.starts["spct resume"] == 1, hunt.report()
-    return hunt.clone
+    clone = clone_to(folder / "clone", weights=True)
+    struck.prepare(folder / "blows", KILLS)
+    clone.path = (folder / "blows",)
+    words = ("snakemake", "--cores", "2", "--retries", "1", *SMOKE)
+    with (folder / "log").open("w+") as log:
+        assert clone.start(*words, to=log).wait() == -signal.SIGKILL, log.seek(0) or log.read()
+        assert clone.start("spct", "resume", to=log).wait() == 0, log.seek(0) or log.read()
+    assert struck.left(folder / "blows") == []
+    return clone
 
 
+@pytest.mark.medium
 def test_a_killed_run_ends_with_the_hashes_of_an_undisturbed_one(
     undisturbed: Clone, disturbed: Clone
 ) -> None:
@@ -237,11 +247,13 @@ def test_a_killed_run_ends_with_the_hashes_of_an_undisturbed_one(
     assert (disturbed.root / curves).read_text() == (undisturbed.root / curves).read_text()
 
 
+@pytest.mark.medium
 def test_the_sampler_went_on_from_its_parts(disturbed: Clone) -> None:
     log = (disturbed.root / "logs/smoke/seed0/rollout/toy_s/0.log").read_text()
     assert "part 0 stands" in log
 
 
+@pytest.mark.medium
 def test_grpo_went_on_from_its_checkpoint(disturbed: Clone) -> None:
     path = disturbed.root / SEED / "grpo/toy_s/metrics.jsonl"
     steps = [entry["step"] for entry in tracking.read_metrics(path)]
