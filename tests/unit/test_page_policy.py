@@ -1,4 +1,4 @@
-"""Every page that is written, held to its content security policy: as text and in a real browser."""
+"""Every page that is written, held to its content security policy: as text and in a browser."""
 
 from __future__ import annotations
 
