@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from spct import closing, resume
+from spct import asked, closing, resume
 from spct.config import ConfigError
 from spct.runs import Node, Runs
 
@@ -19,13 +19,11 @@ os.environ.update(
 if sys.stderr.isatty():
     os.environ.setdefault("SPCT_TERMINAL", os.ttyname(sys.stderr.fileno()))
 
-if set(config) - {"experiments", "hydra"}:
-    raise WorkflowError(
-        f"--config knows experiments=[…] and hydra='…', not {sorted(config)}"
-    )
-
+# The entries of --config as they were typed, not as YAML reads them (src/spct/asked.py).
+TYPED = workflow.config_settings.config_args
 try:
-    RUNS = Runs(config.get("experiments") or "tiny", config.get("hydra") or "")
+    RUNS = Runs(*asked.asked(config, TYPED))
+    workflow.config_settings.config_args = asked.carried(TYPED)  # for jobs on a cluster
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
 
