@@ -93,6 +93,7 @@ BOUNDS: dict[str, Bound] = {
     "data.drop_overlap": SHARE,
     "data.max_chars": NOT_NEGATIVE,
     "sampler.max_errors": SHARE,
+    "judge.max_too_long": ("from 0 to 1", lambda x: 0 <= x <= 1),
     "sampler.openai.timeout": POSITIVE,
     "sampler.openai.max_retries": NOT_NEGATIVE,
     "sampler.openai.backoff": NOT_NEGATIVE,

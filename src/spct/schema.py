@@ -135,6 +135,7 @@ class JudgeConfig:
     single: str  # one response: verdict (0/1) | rating
     criteria: str = ""  # the principles if they are fixed; a file's content once composed
     answer: str = "scores"  # scores | index: the number of the better of two (LLM-as-a-judge)
+    max_too_long: float = 0.1  # share of prompts that may not fit; above it a stage stops
 
 
 @dataclass
