@@ -61,6 +61,7 @@ rule all:
 
 
 onstart:
+    check_machine()
     resume.record()
 
 

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from spct import checks, schema
 from spct.errors import ConfigError
-from spct.judge import prompts
+from spct.judge import prompts, wording
 from spct.schema import Config
 from spct.stages import STAGES
 
@@ -64,6 +64,8 @@ def _load(folder: Path, overrides: tuple[str, ...]) -> Config:
     cfg = _compose(folder, overrides)
     cfg.judge.criteria = prompts.read_criteria(cfg.judge.criteria)
     checks.check(cfg)
+    if cfg.model.name in (cfg.plan.main, *cfg.plan.sizes, cfg.plan.metarm, cfg.plan.weak):
+        wording.check(cfg.judge.template, cfg.model.source)
     return cfg
 
 

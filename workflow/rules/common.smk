@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from spct import asked, closing, resume
+from spct import asked, closing, requirements, resume
 from spct.config import ConfigError
 from spct.runs import Node, Runs
 
@@ -26,6 +26,20 @@ try:
     workflow.config_settings.config_args = asked.carried(TYPED)  # for jobs on a cluster
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
+
+if workflow.is_main_process:
+    for line in requirements.warnings(RUNS):
+        print(f"spct: {line}", file=sys.stderr)
+
+
+def check_machine():
+    """Refuse, before the first job, what cannot run here; on a cluster each job asks for itself."""
+    if workflow.local_exec and not workflow.deployment_settings.deployment_method:
+        due = [(j.rule.name, dict(j.wildcards)) for j in workflow.dag.needrun_jobs()]
+        try:
+            requirements.check(RUNS, due)
+        except ConfigError as error:
+            raise WorkflowError(str(error)) from error
 
 
 wildcard_constraints:

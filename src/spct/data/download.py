@@ -92,6 +92,12 @@ def folder(source: SourceConfig) -> Path:
 
 def _local(source: SourceConfig) -> list[Fetched]:
     root = folder(source)
+    return [_file(name, root / name, source.path) for name in local(source)]
+
+
+def local(source: SourceConfig) -> list[str]:
+    """The files of a source in a local folder, below it. Raises as :func:`fetch`; reads none."""
+    root = folder(source)
     if not root.is_dir():
         raise ConfigError(f"{source.name}: no folder {root}; correct path or {DATA}")
     names: dict[str, None] = {}
@@ -100,7 +106,7 @@ def _local(source: SourceConfig) -> list[Fetched]:
         if not found:
             raise ConfigError(f"{source.name}: no file {entry} in {root}")
         names.update(dict.fromkeys(path.relative_to(root).as_posix() for path in found))
-    return [_file(name, root / name, source.path) for name in names]
+    return list(names)
 
 
 # ---- the Hugging Face hub --------------------------------------------------------------------
