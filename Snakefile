@@ -61,7 +61,7 @@ rule all:
 
 
 onstart:
-    checked(RUNS.check_data)
+    check_machine()
     resume.record()
 
 

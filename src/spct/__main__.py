@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spct import artifact, bounds, config, provenance, storage, writer
+from spct import artifact, bounds, config, provenance, requirements, storage, writer
 from spct.arguments import integer, io_arguments, io_parameters
 from spct.bank.versions import UnknownVersion
 from spct.config import Slice
@@ -172,6 +172,7 @@ def _stage(stage: str, args: list[str]) -> int:
         cfg = Slice.read(frozen, stage)
     else:
         cfg = Slice.of(config.load(overrides), stage)
+    requirements.of_stage(stage, cfg)
     function = STAGES[stage].load()
     io = io_arguments(stage, function, given)
     inputs, started = provenance.inputs_of(io), time.monotonic()

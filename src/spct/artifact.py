@@ -237,7 +237,7 @@ def write_csv(
     path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], **manifest: Any
 ) -> None:
     """Write CSV atomically with a sidecar manifest; floats at 6 significant digits."""
-    with atomic_path(path) as aside, aside.open("w", newline="") as handle:
+    with atomic_path(path) as aside, aside.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=list(columns))
         writer.writeheader()
         for row in rows:

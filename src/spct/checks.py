@@ -14,7 +14,7 @@ from typing import Any
 from spct import bounds, models, secrecy
 from spct.data import catalog, toy
 from spct.errors import ConfigError
-from spct.judge import probe, prompts
+from spct.judge import probe, prompts, wording
 from spct.kinds import POLICIES
 from spct.schema import (
     BaselineConfig,
@@ -137,6 +137,11 @@ def _judge(judge: JudgeConfig) -> None:
         raise ConfigError(str(error)) from error
     except (ValueError, OSError) as error:
         raise ConfigError(f"judge.template: {error}") from error
+
+
+def _template_suits_the_tokenizer(plan: PlanConfig, model: ModelConfig, judge: JudgeConfig) -> None:
+    if model.name in (plan.main, *plan.sizes, plan.metarm, plan.weak):
+        wording.check(judge.template, model.source)
 
 
 def _ratings_are_not_learnt(plan: PlanConfig, data: DataConfig, judge: JudgeConfig) -> None:
@@ -289,7 +294,13 @@ RELATIONS: dict[Callable[..., None], tuple[str, ...]] = {
     relation: tuple(inspect.signature(relation).parameters)
     for relation in (
         *(_policies_in_order, _weak_judge_has_samples, _an_endpoint_is_not_trained),
-        *(check_data, _judge, _ratings_are_not_learnt, _an_index_is_of_two),
+        *(
+            check_data,
+            _judge,
+            _template_suits_the_tokenizer,
+            _ratings_are_not_learnt,
+            _an_index_is_of_two,
+        ),
         *(secrecy.no_secrets, secrecy.no_password, _engine_of_the_model, _sampler),
         *(_something_to_learn, _grpo, _grpo_keeps_items, _grpo_samples_its_policy),
         *(_samples_differ, _ks_are_drawn),

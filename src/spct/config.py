@@ -104,8 +104,19 @@ def _explain(error: BaseException, group: str = "") -> str:
         cause = cause.__cause__
     text = " ".join(re.split("Config search path|full_key:", str(error))[0].split())
     if text.startswith("Ambiguous value"):
-        return f"{text.split(' 1. ')[0]}: several values for one key are a sweep, see conf/sweep"
+        return (
+            f"{text.split(' 1. ')[0]}: several values for one key are a sweep, see conf/sweep; a "
+            "text with commas needs double quotes that reach Hydra: 'key=\"one, two\"'"
+        )
     return f"{group}: {text}" if group else text
+
+
+def is_text(override: str) -> bool:
+    """Whether an override ``key=value`` sets a key that holds a text."""
+    kind: Any = Config
+    for name in override.partition("=")[0].lstrip("+~").split("."):
+        kind = get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
+    return kind is str
 
 
 def _siblings(key: str) -> str:

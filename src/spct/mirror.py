@@ -17,7 +17,7 @@ import yaml
 from spct import artifact, origin
 from spct.grpo.samples import pages
 from spct.mirror_curves import curves
-from spct.mirror_run import Mirror, digest, file_hash, safe, time_ms
+from spct.mirror_run import Mirror, digest, file_hash, time_ms
 from spct.origin import Piece
 from spct.tracking import read_metrics
 
@@ -162,7 +162,7 @@ def _training(place: Path) -> Iterator[tuple[str, float, int]]:
     if path.is_file():
         for entry in read_metrics(path):
             step = int(entry.pop("step"))
-            yield from ((safe(name), value, step) for name, value in entry.items())
+            yield from ((name, value, step) for name, value in entry.items())
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -175,7 +175,7 @@ def _step_timings(place: Path) -> Iterator[tuple[str, float, int]]:
     if path.is_file():
         for entry in json.loads(path.read_text(encoding="utf-8")).get("steps", []):
             step = int(entry.pop("step"))
-            yield from ((f"timing_step/{safe(k)}", float(v), step) for k, v in entry.items())
+            yield from ((f"timing_step/{k}", float(v), step) for k, v in entry.items())
 
 
 def _timings(files: list[Path]) -> Iterator[tuple[str, float, int]]:
@@ -185,13 +185,13 @@ def _timings(files: list[Path]) -> Iterator[tuple[str, float, int]]:
         if path.name.endswith("timing.json"):
             for name, value in _numbers(path):
                 sums[name] = sums.get(name, 0.0) + value
-    yield from ((f"timing/{safe(name)}", value, 0) for name, value in sums.items())
+    yield from ((f"timing/{name}", value, 0) for name, value in sums.items())
 
 
 def _counts(files: list[Path]) -> Iterator[tuple[str, float, int]]:
     for path in files:
         if path.suffix == ".json":
-            yield from ((f"{path.stem}/{safe(n)}", value, 0) for n, value in _numbers(path))
+            yield from ((f"{path.stem}/{n}", value, 0) for n, value in _numbers(path))
 
 
 def _numbers(path: Path) -> Iterator[tuple[str, float]]:

@@ -75,7 +75,7 @@ def _ks(rows: list[Row], row: Row) -> list[int]:
 
 def _metrics(row: Row, ks: Sequence[int]) -> Iterator[tuple[str, float, int]]:
     votes = row["k"] > 0 and row["method"] not in LEVELS
-    place = f"{safe(row['benchmark'])}/{safe(row['method'])}"
+    place = f"{row['benchmark']}/{row['method']}"
     for column in (*_MEASURED, *(_SPENT if votes else ())):
         if row[column] == row[column]:
             yield from ((f"{column}/{place}", row[column], k) for k in ks)
@@ -124,15 +124,14 @@ def view(folder: Path) -> str:
 
 
 def _charts(benchmark: str, methods: Sequence[str]) -> Iterator[dict[str, Any]]:
-    name = safe(benchmark)
     shown = [method for method in _OVERLAID if method in methods]
-    yield _chart("k", [f"accuracy/{name}/{method}" for method in shown])
+    yield _chart("k", [safe(f"accuracy/{benchmark}/{method}") for method in shown])
     yield _chart(
         "flops",
-        [f"accuracy/{name}/voting"],
+        [safe(f"accuracy/{benchmark}/voting")],
         useGlobalXaxisKey=False,
         xAxisKey="metric",
-        selectedXAxisMetricKey=f"flops/{name}/voting",
+        selectedXAxisMetricKey=safe(f"flops/{benchmark}/voting"),
     )
 
 

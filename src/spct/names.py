@@ -7,19 +7,67 @@ import itertools
 import re
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from spct import sets
-from spct.config import ConfigError, conf_dir
+from spct.config import ConfigError, conf_dir, is_text
 
 SLUG_CHARACTERS = 48
 UNNAMED = "tracking."  # overrides that change no result, so they give a run no name of its own
 
 
+_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')+""", re.DOTALL)
+
+
+def split(text: str) -> list[str]:
+    """The overrides in a text, apart at white space outside quotes.
+
+    Quotes that a shell would take away are taken away, unless Hydra needs them to read the same
+    text: ``judge.criteria="be kind, be brief"`` is one text, not two values. Raises
+    :class:`ConfigError` for a quote that is not closed and for what a shell takes for a comment.
+    """
+    words = _WORD.findall(text)
+    if _WORD.sub("", text).strip():
+        raise ConfigError(
+            f"hydra: a quote is not closed in {text!r}; a text with quotes, spaces or signs stands "
+            'in double quotes of its own: judge.criteria="don\'t guess"'
+        )
+    if stray := next((word for word in words if word.startswith("#")), None):
+        raise ConfigError(f"hydra: {stray} is a comment; leave out what should not count")
+    return [_bare(word) for word in words]
+
+
+def _bare(word: str) -> str:
+    """An override without quotes that only a shell needs."""
+    if not set(word) & set("\"'\\"):
+        return word
+    try:
+        (bare,) = shlex.split(word)
+    except ValueError:  # \' within single quotes, which Hydra knows and a shell does not
+        return word
+    if word[0] in "\"'" and word[-1] == word[0]:
+        return _bare(bare)
+    read, text = _value(bare), _value(word)
+    known = read is not None and not (isinstance(text, str) and read != text and is_text(bare))
+    return bare if known else word
+
+
+def _value(word: str) -> Any:
+    """What Hydra reads in an override; None for several values, and for what it cannot read."""
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException:
+        return None
+    return None if override.is_sweep_override() else override.value()
+
+
 def normalise(overrides: str | Sequence[str]) -> tuple[str, ...]:
     """Overrides sorted by key, the last value of a key kept; ``model=X`` means ``plan.main=X``."""
-    words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    words = split(overrides) if isinstance(overrides, str) else list(overrides)
     found: dict[str, str] = {}
     for word in words:
         key, equals, _ = word.partition("=")

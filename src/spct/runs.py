@@ -18,7 +18,6 @@ from typing import Any
 from spct import artifact, models, sets
 from spct.baselines.rows import STOCK
 from spct.config import TEMPLATE_HASH, ConfigError, dump, view
-from spct.data import download
 from spct.judge import prompts
 from spct.names import expand, named, normalise, run_name
 from spct.nodes import Node, Run, load_run
@@ -70,14 +69,6 @@ class Runs:
         run.chain = tuple(dict.fromkeys([*older, name]))
         self.runs[name] = run
         return run
-
-    def check_data(self) -> None:
-        """Raises :class:`ConfigError` if data that a run has yet to prepare are not here."""
-        for name in self.targets:
-            cfg, node = self.runs[name].cfg, Node("prepare")
-            made = (self.at(name, seed, node, "train.parquet") for seed in cfg.plan.seeds)
-            if not all(Path(path).is_file() for path in made):
-                download.at_hand(cfg.data)
 
     # ---- sharing
 

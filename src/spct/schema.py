@@ -141,6 +141,7 @@ class JudgeConfig:
     single: k.Verdict  # of one response: 0 or 1, or a rating in the range
     criteria: str = ""  # the principles if they are fixed; a file's content once composed
     answer: k.Answer = "scores"  # index: the number of the better of two (LLM-as-a-judge)
+    max_too_long: k.Fraction = 0.1  # share of prompts that may not fit; above it a stage stops
 
 
 @dataclass

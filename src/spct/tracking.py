@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spct import artifact
+from spct.mirror_run import digest, safe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,8 +34,9 @@ MARKER = "tracked.json"
 # Tells MLflow's UI that these are training runs, not an agent's traces.
 TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 KEY, CONTENT, RUN = "spct.key", "spct.content", "spct.run"
-# MLflow's limits for one log_batch call.
-_METRICS_A_BATCH, _PARAMS_A_BATCH, _PARAM_LENGTH = 1000, 100, 6000
+NAMES = "names.json"  # the artifact with the names that MLflow does not take, by those it is given
+# MLflow's limits for one log_batch call and for values.
+_METRICS_A_BATCH, _PARAMS_A_BATCH, _PARAM_LENGTH, _TAG_LENGTH = 1000, 100, 6000, 8000
 # A dead server costs seconds, not MLflow's default of many minutes.
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -202,8 +204,9 @@ def _write(
     A run with other content is deleted and written anew, since metrics cannot be replaced; with
     ``keep`` (the parent, which has none) its tags and artifacts are overwritten.
     """
-    old = known.get(mirror.key)
-    if old is not None and old.data.tags.get(CONTENT) == mirror.content:
+    old, names = known.get(mirror.key), _renamed(mirror)
+    content = digest([mirror.content, *names]) if names else mirror.content
+    if old is not None and old.data.tags.get(CONTENT) == content:
         if old.data.tags.get("mlflow.parentRunId") != tags.get("mlflow.parentRunId"):
             client.set_tag(old.info.run_id, "mlflow.parentRunId", tags["mlflow.parentRunId"])
         return old.info.run_id, False
@@ -211,7 +214,8 @@ def _write(
         client.delete_run(old.info.run_id)
         old = None
     if old is None:
-        every = {**mirror.tags, **tags, KEY: mirror.key}
+        every = {safe(name): value[:_TAG_LENGTH] for name, value in mirror.tags.items()}
+        every |= {**tags, KEY: mirror.key}
         new = client.create_run(experiment_id, mirror.time_ms, every, mirror.name)
         run_id = new.info.run_id
         _log_params(client, run_id, mirror.params)
@@ -222,16 +226,24 @@ def _write(
         client.log_artifact(run_id, str(path), folder)
     for name, text in mirror.texts:
         client.log_text(run_id, text, name)
+    if names:
+        client.log_text(run_id, json.dumps(names, indent=1), NAMES)
     # The last word: a sync that was cut short leaves no content tag and is written again.
-    client.set_tag(run_id, CONTENT, mirror.content)
+    client.set_tag(run_id, CONTENT, content)
     client.set_terminated(run_id, "FINISHED", mirror.time_ms)
     return run_id, True
+
+
+def _renamed(mirror: Mirror) -> dict[str, str]:
+    """The names of a mirror that MLflow does not take as they are, by those that it is given."""
+    named = [*(name for name, _, _ in mirror.metrics), *mirror.params, *mirror.tags]
+    return {shown: name for name in named if (shown := safe(name)) != name}
 
 
 def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
     from mlflow.entities import Param
 
-    entries = [Param(name, str(value)[:_PARAM_LENGTH]) for name, value in params.items()]
+    entries = [Param(safe(name), str(value)[:_PARAM_LENGTH]) for name, value in params.items()]
     for start in range(0, len(entries), _PARAMS_A_BATCH):
         client.log_batch(run_id, params=entries[start : start + _PARAMS_A_BATCH])
 
@@ -239,7 +251,9 @@ def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) ->
 def _log_metrics(client: MlflowClient, run_id: str, mirror: Mirror) -> None:
     from mlflow.entities import Metric
 
-    entries = [Metric(name, value, mirror.time_ms, step) for name, value, step in mirror.metrics]
+    entries = [
+        Metric(safe(name), value, mirror.time_ms, step) for name, value, step in mirror.metrics
+    ]
     for start in range(0, len(entries), _METRICS_A_BATCH):
         client.log_batch(run_id, metrics=entries[start : start + _METRICS_A_BATCH])
 

@@ -23,7 +23,6 @@ from spct.data.real import Maker
 from spct.data.text import conversation
 from spct.errors import ConfigError, StageStopped
 from spct.records import Item, Label, read_items, write_items
-from spct.runs import Node, Runs
 from spct.scaling.bench import read_bench
 from spct.schema import DataConfig, SourceConfig
 
@@ -443,26 +442,6 @@ def test_a_source_is_added_on_the_command_line() -> None:
 def test_a_mistake_in_a_source_is_named_before_any_job(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.load(["data=real", *change.split()])
-
-
-def test_missing_data_are_refused_before_the_first_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPCT_CONF", str(config.conf_dir()))
-    monkeypatch.chdir(tmp_path)
-    runs = Runs("smoke", "data=real")
-    monkeypatch.delenv("SPCT_DATA", raising=False)
-    with pytest.raises(ConfigError, match=r"lies under SPCT_DATA, which is not set; set it to"):
-        runs.check_data()
-    monkeypatch.setenv("SPCT_DATA", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"no folder .*; correct path or SPCT_DATA"):
-        runs.check_data()
-    for seed in runs.runs[runs.targets[0]].cfg.plan.seeds:
-        made = tmp_path / runs.at(runs.targets[0], seed, Node("prepare"), "train.parquet")
-        made.parent.mkdir(parents=True)
-        made.touch()
-    runs.check_data()  # what is prepared already needs no source
-    Runs("smoke").check_data()
 
 
 def test_a_users_own_data_are_theirs_to_read() -> None:

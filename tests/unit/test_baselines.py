@@ -277,6 +277,10 @@ def test_what_does_not_fit_the_context_is_refused(
     headed: scalar.MetaRM, encoder: Encoder, items: list[Item], made: object
 ) -> None:
     huge = replace(items[0], responses=("vivid " * 600, "brief"))
+    with pytest.raises(StageStopped, match="t: 1 of 2 items exceed the model's max_position_emb"):
+        made.score("t", headed.model, encoder, [items[1], huge], 10**5)  # type: ignore[attr-defined]
+    lenient = replace(encoder.judge.config, max_too_long=0.5)
+    encoder = replace(encoder, judge=replace(encoder.judge, config=lenient))
     found = made.score("t", headed.model, encoder, [items[1], huge], 10**5)  # type: ignore[attr-defined]
     assert found[0].scores and (found[1].scores, found[1].refused) == (None, TOO_LONG)
 

@@ -107,7 +107,8 @@ def test_the_teacher_grades_and_the_critic_does_not(base: lm.LM, items: list[Ite
     for answer, word in (("scores", "scores"), ("critique", "critique")):
         judge = Writer(cfg, base, answer, ALONE).judge
         assert judge.prompt(single, [0]).startswith(f"<judge> self {word} Query:")
-    default = Writer(stage("baseline", "judge.template=default.jinja"), base, "critique", ALONE)
+    cfg.judge = replace(cfg.judge, template="default.jinja")
+    default = Writer(cfg, base, "critique", ALONE)
     text = default.judge.prompt(single, [0])
     assert "boxed" not in text and "no grade" in text and "Scores" not in text
 

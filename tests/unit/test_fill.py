@@ -171,6 +171,7 @@ def test_a_short_context_is_told_before_anything_is_sampled(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(lm.LM, "context", 38)  # 28 for the prompt: singles and some pairs fit
+    filler.judge = replace(filler.judge, config=replace(filler.judge.config, max_too_long=0.9))
     said: list[str] = []
     plain = NativeSampler.sample
 

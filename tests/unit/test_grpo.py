@@ -497,9 +497,10 @@ def test_without_kl_the_reference_is_not_loaded(
 
 
 def test_prompts_too_long_are_counted_not_crashed_on(train: Callable[..., Path]) -> None:
-    rows = _lines(train("some", "sampler.max_prompt_tokens=20", "grpo.prompts_per_step=9"))
+    few = "judge.max_too_long=1"
+    rows = _lines(train("some", "sampler.max_prompt_tokens=20", "grpo.prompts_per_step=9", few))
     assert all(0 < row["prompt_too_long_rate"] < 1 for row in rows)
-    rows = _lines(train("all", "sampler.max_prompt_tokens=2", "grpo.steps=2"))
+    rows = _lines(train("all", "sampler.max_prompt_tokens=2", "grpo.steps=2", few))
     assert [row["prompt_too_long_rate"] for row in rows] == [1.0, 1.0]
     assert [row["skipped_update"] for row in rows] == [1.0, 1.0]
     assert [row["reward"] for row in rows] == [-1.0, -1.0]
@@ -520,7 +521,8 @@ def test_gains_stay_with_their_rollouts(
 
     monkeypatch.setattr(trainer, "sample_step", rolled_out)
     monkeypatch.setattr(learn, "update", updated)
-    train("out", "sampler.max_prompt_tokens=20", "grpo.prompts_per_step=9", "grpo.std=none")
+    train("out", "sampler.max_prompt_tokens=20", "grpo.prompts_per_step=9", "grpo.std=none",
+          "judge.max_too_long=1")  # fmt: skip
     for group, (examples, gains) in zip(groups, updates, strict=True):
         wanted = []
         for i, rollout in enumerate(group.members):
@@ -543,7 +545,7 @@ def test_nan_stops_the_stage(
 def test_nothing_learned_stops_with_the_counts(train: Callable[..., Path]) -> None:
     with pytest.raises(StageStopped, match="all 6 groups were dead, 0% of them solved"):
         train("dead", "sampler.max_prompt_tokens=2", "grpo.steps=2", "grpo.prompts_per_step=3",
-              "grpo.allow_empty=false")  # fmt: skip
+              "grpo.allow_empty=false", "judge.max_too_long=1")  # fmt: skip
 
 
 def test_the_rollouts_temperature_is_the_log_probs(

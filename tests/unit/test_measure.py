@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ KEY = CellKey("base", "m", "voting", 1, 1)
 ALL = Group("set", "all")
 
 
-def bench(seed: int, subsets: str) -> Bench:
+def bench(seed: int, subsets: Sequence[str]) -> Bench:
     """An item for each letter, which names its subset."""
     items = [
         Item(
@@ -87,6 +88,13 @@ def test_a_rerun_nobody_can_tell_is_told_as_that() -> None:
     found.add(0, {KEY: cell([1, 1], rerun=[np.nan, 0.2])})
     summary: Any = found.summary(KEY, ALL, [0])
     assert math.isnan(summary.rerun_sd) and math.isnan(summary.low_seeds)
+
+
+def test_items_of_no_subset_count_once() -> None:
+    """Sources write ``all`` where a row names no subset: the whole is not measured twice."""
+    found = measured(bench(0, ["x", "all", "y"]))
+    assert found.groups == [ALL, Group("set", "x"), Group("set", "y")]
+    assert [found.rows_of(group, 0).tolist() for group in found.groups] == [[0, 1, 2], [0], [2]]
 
 
 def test_groups_and_other_cells_share_the_draws_of_an_item() -> None:

@@ -155,9 +155,26 @@ def test_prompts_that_the_endpoint_finds_too_long_are_rows_not_errors(
 ) -> None:
     long = Act(400, {"error": {"message": "maximum context length is 10 tokens"}})
     with served(lambda tried, body: long if body["temperature"] == 0 else Act()) as server:
-        rows = judge(server, items_file, tmp_path / "0.parquet")
+        rows = judge(server, items_file, tmp_path / "0.parquet", "judge.max_too_long=0.25")
     outcomes = Counter((row.kind, row.outcome) for row in rows)
     assert outcomes == {("sample", "ok"): 18, ("greedy", "prompt_too_long"): 6}
+
+
+def test_an_endpoint_that_refuses_too_many_prompts_for_their_length_stops_the_stage(
+    items_file: Path, tmp_path: Path
+) -> None:
+    """Its limit is known only when it has spoken: after a part, which is kept."""
+    long = Act(400, {"error": {"message": "maximum context length is 10 tokens"}})
+    out, parts = tmp_path / "0.parquet", "sampler.part_samples=8"
+    with served(lambda tried, body: long) as server:
+        with pytest.raises(StageStopped) as stopped:
+            judge(server, items_file, out, parts)
+        assert len(server.bodies) == 8 and not out.exists()
+        said = str(stopped.value)
+        assert "8 of 24 prompts were refused by the endpoint for their length" in said
+        assert "judge.max_too_long=0.1" in said and f"delete {out}.parts" in said
+        rows = judge(server, items_file, out, parts, "judge.max_too_long=1")
+        assert len(server.bodies) == 24 == len(rows)  # another share is no other work
 
 
 def test_marks_of_chat_templates_in_data_are_broken_up(tmp_path: Path) -> None:

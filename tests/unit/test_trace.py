@@ -13,6 +13,7 @@ from bank_world import judged, make_items, own
 
 from spct import artifact, config
 from spct.__main__ import main
+from spct.bank import trace
 from spct.config import Slice, dump
 from spct.records import read_bank, write_bank
 from spct.scaling import curves
@@ -146,6 +147,14 @@ def test_choosing_rows(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"no row of {table} has k=64; k is 1, 2" in capsys.readouterr().err
     two = traced(capsys, Path(table), *GUIDED[:2], "k=2.0", "benchmark=toy_pairs")
     assert two.count("ROW ") == 1
+
+
+def test_a_name_that_looks_like_a_number_is_a_name() -> None:
+    rows = [{"subset": name, "k": "8"} for name in ("007", "7", "7.0", "math/")]
+    for name in ("007", "7", "math/"):
+        assert trace.select(rows, [f"subset={name}", "k=8.0"], Path("x")) == [
+            {"subset": name, "k": "8"}
+        ]
 
 
 @pytest.mark.parametrize("content", [None, "", "name,a\nx,1\n"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from spct import closing, resume
+from spct import asked, closing, requirements, resume
 from spct.config import ConfigError
 from spct.runs import Node, Runs
 
@@ -19,11 +19,6 @@ os.environ.update(
 if sys.stderr.isatty():
     os.environ.setdefault("SPCT_TERMINAL", os.ttyname(sys.stderr.fileno()))
 
-if set(config) - {"experiments", "hydra"}:
-    raise WorkflowError(
-        f"--config knows experiments=[…] and hydra='…', not {sorted(config)}"
-    )
-
 
 def checked(call, *args):
     """What `call` returns; a mistake in the configuration stops Snakemake with one line."""
@@ -33,7 +28,22 @@ def checked(call, *args):
         raise WorkflowError(str(error)) from error
 
 
-RUNS = checked(Runs, config.get("experiments") or "tiny", config.get("hydra") or "")
+# The entries of --config as they were typed, not as YAML reads them (src/spct/asked.py).
+TYPED = workflow.config_settings.config_args
+EXPERIMENTS, OVERRIDES = checked(asked.asked, config, TYPED)
+RUNS = checked(Runs, EXPERIMENTS, OVERRIDES)
+workflow.config_settings.config_args = checked(asked.carried, TYPED)  # for cluster jobs
+
+if workflow.is_main_process:
+    for line in requirements.warnings(RUNS):
+        print(f"spct: {line}", file=sys.stderr)
+
+
+def check_machine():
+    """Refuse, before the first job, what cannot run here; on a cluster each job asks for itself."""
+    if workflow.local_exec and not workflow.deployment_settings.deployment_method:
+        due = [(j.rule.name, dict(j.wildcards)) for j in workflow.dag.needrun_jobs()]
+        checked(requirements.check, RUNS, due)
 
 
 wildcard_constraints:

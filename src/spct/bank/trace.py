@@ -59,7 +59,8 @@ def select(rows: list[Row], words: Sequence[str], path: Path) -> list[Row]:
         name, equals, value = word.partition("=")
         if not equals or name not in rows[0]:
             raise ConfigError(f"trace: no column {name!r} in {path}; it has {', '.join(rows[0])}")
-        fitting = [row for row in chosen if _equal(row[name], value)]
+        exact = [row for row in chosen if row[name] == value]  # subsets may be called 7 and 007
+        fitting = exact or [row for row in chosen if _equal(row[name], value)]
         if not fitting:
             there = ", ".join(dict.fromkeys(row[name] for row in chosen))
             raise ConfigError(f"trace: no row of {path} has {word}; {name} is {there}")

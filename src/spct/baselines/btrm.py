@@ -92,6 +92,7 @@ def score(
     """The logit of every response, whatever their number. ``seed`` is not used."""
     groups = [encoder.responses(item) for item in items]
     fitting = [encoder.fits(_longest(group)) for group in groups]
+    encoder.hold(name, fitting)
     examples = [
         Example(group.prompt, completion)
         for group, fits in zip(groups, fitting, strict=True)

@@ -94,7 +94,10 @@ class Writer:
                 "seed": seed,
                 "count": count,
                 "items": artifact.text_hash(repr(own)),
-                "cfg": [asdict(judge.config), base.wanted(self.cfg.sampler), spec.temperature],
+                "cfg": [
+                    asdict(replace(judge.config, max_too_long=0.0)),
+                    *(base.wanted(self.cfg.sampler), spec.temperature),
+                ],
             },
         )
         found: dict[str, list[Sample]] = defaultdict(list)

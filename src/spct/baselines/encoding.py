@@ -18,6 +18,7 @@ from spct.judge.neutralise import neutralise
 from spct.judge.task import Judge
 from spct.lm import LM
 from spct.records import Item
+from spct.sampling.limits import LONGER, hold
 from spct.training.batching import Example
 from spct.training.groups import Group
 
@@ -41,6 +42,11 @@ class Encoder:
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of so many tokens fits the model's context."""
         return self.text.context is None or tokens <= self.text.context
+
+    def hold(self, name: str, fits: Sequence[bool]) -> None:
+        """Raises ``StageStopped`` if more items are too long than ``judge.max_too_long`` allows."""
+        what = f"items exceed the model's max_position_embeddings of {self.text.context}"
+        hold(name, fits.count(False), len(fits), self.judge.config.max_too_long, what, LONGER)
 
     def _one(self, item: Item, response: str) -> tuple[int, ...]:
         if not self.text.tokenizer.chat_template:

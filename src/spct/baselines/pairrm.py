@@ -90,6 +90,7 @@ def score(
         else:
             examples += games
             tokens[item.id] = sum(map(len, games))
+    encoder.hold(name, [why != TOO_LONG for why in refused.values()] + [True] * len(tokens))
     logits = iter(scalar.score(name, model, examples, micro_tokens, world))
     return [
         Scored(item.id, None, refused[item.id])

@@ -77,6 +77,7 @@ def score(
     groups = [encoder.responses(item) for item in items]
     texts = [[(*g.prompt, *completion) for completion in g.completions] for g in groups]
     fitting = [all(encoder.fits(len(text)) for text in own) for own in texts]
+    encoder.hold(name, fitting)
     flat = [text for own, fits in zip(texts, fitting, strict=True) if fits for text in own]
     logits = iter(_logits(name, model, encoder.text.pad, flat, micro_tokens))
     return [

@@ -51,6 +51,7 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
             world.on_main(check_identity, work, identity)
             encoder, counts["critiques"] = cloud.learn(cfg, train, dev, rm, work, world, seed)
         lesson = made.load().lesson(encoder, train)
+        encoder.hold(title, [False] * lesson.skipped.get("too_long", 0) + [True] * lesson.items)
         if not lesson.examples:
             raise StageStopped(
                 f"{title}: none of {len(train)} items has a best response among several that fits "

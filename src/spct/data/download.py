@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from spct import artifact
 from spct.errors import ConfigError, StageStopped
-from spct.schema import DataConfig, SourceConfig
+from spct.schema import SourceConfig
 
 DATA, CACHE = "SPCT_DATA", "SPCT_CACHE"
 TIMEOUT = 30.0  # seconds without a byte
@@ -90,22 +90,13 @@ def folder(source: SourceConfig) -> Path:
     return Path(root).expanduser() / path
 
 
-def at_hand(data: DataConfig) -> None:
-    """Raises :class:`~spct.errors.ConfigError` unless every local source has its files here."""
-    for role in ("train_sources", "bench_sources", "general_sources"):
-        given: dict[str, SourceConfig] = getattr(data, role) if data.world == "real" else {}
-        for source in given.values():
-            if source.path:
-                _names(source)
-
-
 def _local(source: SourceConfig) -> list[Fetched]:
     root = folder(source)
-    return [_file(name, root / name, source.path) for name in _names(source)]
+    return [_file(name, root / name, source.path) for name in local(source)]
 
 
-def _names(source: SourceConfig) -> list[str]:
-    """The files of a local source, below its folder."""
+def local(source: SourceConfig) -> list[str]:
+    """The files of a source in a local folder, below it. Raises as :func:`fetch`; reads none."""
     root = folder(source)
     if not root.is_dir():
         raise ConfigError(f"{source.name}: no folder {root}; correct path or {DATA}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,13 @@ from spct.records import Item
 from spct.sampling.apart import ApartSampler, own_gpu
 from spct.sampling.base import Sampler, build
 from spct.sampling.dealt import DealtSampler
+from spct.sampling.limits import survey
 from spct.sampling.refresh import check_versions, fresh
 from spct.training import choice, parallel, whole
 from spct.training.precision import Precision
 from spct.training.world import World
+
+SURVEYED = 2000  # items whose prompts are measured before training: enough to tell a share
 
 
 @dataclass
@@ -64,6 +67,7 @@ class Trainer:
         if self.config.kl_coef != 0:
             reference = self._load(init, trained=False).model
         self.judge = Judge.build(cfg.judge, special_tokens(self.policy.tokenizer))
+        self._hold_prompts()
         self.clock = Clock()
         self.engine = self._engine(init)
         self.sampler = DealtSampler(self.engine, cfg.sampler, world)
@@ -83,6 +87,15 @@ class Trainer:
         recompute = trained and self.config.recompute
         parallel.shard(loaded.model, self.world, self.precision, recompute=recompute)
         return loaded
+
+    def _hold_prompts(self) -> None:
+        """Raises ``StageStopped`` if too many prompts of the first items to come do not fit."""
+        planned = min(self.config.steps * self.config.prompts_per_step, len(self.items), SURVEYED)
+        first = items_from(self.items, 0, planned, self.seed)
+        alone, name = replace(self.config, group_size=1), f"grpo {self.cfg.model.name}"
+        for title, some in ((name, first), (f"{name}, held out", self.held_out[:SURVEYED])):
+            tasks = tasks_of_step(self.judge, some, 0, alone, self.seed)
+            survey(title, self.policy, self.cfg.sampler, tasks, self.cfg.judge.max_too_long)
 
     def _engine(self, init: str) -> Sampler:
         if self.config.colocate:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from spct import artifact
 from spct.config import Slice
+from spct.errors import StageStopped
 from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
+from spct.lm import LM
 from spct.metarm import calibration
 from spct.metarm.data import Encoder
 from spct.metarm.model import load, score
 from spct.records import read_bank, read_items, write_bank
+from spct.training.batching import Example
 from spct.training.world import joined
 
 
@@ -36,6 +39,7 @@ def run(cfg: Slice, seed: int, *, items: Path, bank: Path, metarm: Path, out: Pa
         places = [i for i, row in enumerate(rows) if row.scores is not None]
         examples = [encode(rows[i]) for i in places]
         name, started = f"score {cfg.model.name}", time.monotonic()
+        _hold(name, judge_model.text, examples)
         logits = score(name, judge_model.model, examples, cfg.metarm.micro_tokens, world)
         seconds = time.monotonic() - started
         for place, value in zip(places, logits, strict=True):
@@ -49,6 +53,18 @@ def run(cfg: Slice, seed: int, *, items: Path, bank: Path, metarm: Path, out: Pa
         world.on_main(write_bank, out, rows, **manifest)
         timing = {"score_seconds": seconds, "scored": len(examples), **_judging(bank)}
         world.on_main(artifact.write_timing, out, **timing)
+
+
+def _hold(name: str, text: LM, examples: Sequence[Example]) -> None:
+    """Raises ``StageStopped`` for a judgement too long to score: a guided vote ranks them all."""
+    context, lengths = text.context, list(map(len, examples))
+    if context is not None and max(lengths, default=0) > context:
+        long = sum(length > context for length in lengths)
+        raise StageStopped(
+            f"{name}: {long} of {len(examples)} judgements exceed the max_position_embeddings of "
+            f"{context} of {text.source}, the longest has {max(lengths)}; a guided vote needs the "
+            "score of each: take another model as plan.metarm, or none"
+        )
 
 
 def _judging(bank: Path) -> dict[str, float]:

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from spct.metarm import calibration
 from spct.metarm import model as metarm
 from spct.metarm.auc import auc, within_items
 from spct.metarm.data import Labelled, labelled, margin_weights, split
+from spct.sampling.limits import LONGER, fitting
 from spct.schema import MetaRMConfig
 from spct.tracking import MetricsLog
 from spct.training import whole
@@ -79,6 +81,10 @@ def run(
         model, text = judge_model.model, judge_model.text
         judge = Judge.build(cfg.judge, special_tokens(text.tokenizer))
         data, skipped = labelled(text, judge, items, banks)
+        lengths = [len(row.example) for row in data]
+        fits = fitting(name, text, lengths, cfg.judge.max_too_long, LONGER)
+        if long := fits.count(False):
+            data, skipped = list(compress(data, fits)), skipped | {"too_long": long}
         train, dev = split(data, spec.dev_share, seed)
         weights = _weights(train, skipped, spec)
         checkpoint = Checkpoint(out, _identity(cfg, seed, judge_model, [items, *banks]))

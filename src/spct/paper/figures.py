@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMe
 from spct import artifact
 from spct.paper.members import Ref
 from spct.paper.results import Results
+from spct.scaling.drawing import save
 from spct.scaling.plot import STYLE
 from spct.scaling.table import Row, select
 
@@ -77,7 +78,7 @@ def draw(results: Results, curves: Sequence[Row], out: Path) -> dict[str, Path]:
         }
         for name, figure in made.items():
             with artifact.atomic_path(out / f"{name}.svg") as aside:
-                figure.savefig(aside, format="svg", metadata={"Date": None, "Creator": None})
+                save(figure, aside)
     return {name: out / f"{name}.svg" for name in made}
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader
 
-from spct.report.page import environment
+from spct.report.page import environment, rendered
 
 
 def render(template: str, **values: Any) -> str:
     """A page from its template beside this module; every value that is not Markup is escaped."""
-    return _environment().get_template(template).render(**values) + "\n"
+    return rendered(_environment(), template, values)
 
 
 @cache

@@ -71,7 +71,10 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
 def _copy(folder: Path, out: Path, rows: Sequence[Row]) -> None:
     for name in TABLES:
         artifact.write_text(out / name, (folder / name).read_text(encoding="utf-8"))
-    with artifact.atomic_path(out / NAME) as aside, aside.open("w", newline="") as handle:
+    with (
+        artifact.atomic_path(out / NAME) as aside,
+        aside.open("w", newline="", encoding="utf-8") as handle,
+    ):
         writer = csv.DictWriter(handle, fieldnames=COLUMNS)
         writer.writeheader()
         writer.writerows({name: _cell(row[name]) for name in COLUMNS} for row in rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from spct.report.health_rows import Book
+from spct.scaling.drawing import listed, svg_text
 from spct.scaling.plot import STYLE
 from spct.scaling.table import Row
 
@@ -78,7 +78,7 @@ def position(book: Book) -> str:
     ks = _curves(bias, book, "position", "bias")
     lists = [(name, book.get(name, "position", "bias:lists", 1)) for name in book.benchmarks]
     for name, row in ((name, row) for name, row in lists if row):
-        _bar(bias, [1], [row], **_look(book, name), label=f"{name} (lists)")
+        _bar(bias, [1], [row], **_look(book, name), label=listed(f"{name} (lists)"))
     ks |= _curves(consistency, book, "position", "consistency")
     bias.axhline(0, color="#555555", linewidth=1)
     bias.set_title("signed bias: first − last")
@@ -198,7 +198,7 @@ def _curves(axis: Axes, book: Book, group: str, name: str) -> set[int]:
         ks = book.ks(benchmark, group, name)
         rows = [row for k in ks if (row := book.get(benchmark, group, name, k))]
         if rows:
-            _bar(axis, ks, rows, **_look(book, benchmark), label=benchmark)
+            _bar(axis, ks, rows, **_look(book, benchmark), label=listed(benchmark))
             met |= set(ks)
     axis.yaxis.set_major_formatter(_PERCENT)
     axis.set_xlabel("samples k")
@@ -237,7 +237,5 @@ def _grid(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
+    text = svg_text(figure)
     return text[text.index("<svg") :]

@@ -5,7 +5,6 @@ Files are known by their place in the results tree.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from matplotlib.ticker import PercentFormatter
 
 from spct.artifact import BrokenArtifact
 from spct.report.page import inline_svg
+from spct.scaling.drawing import svg_text
 from spct.scaling.plot import STYLE
 
 _PLACE = re.compile(r"seed(?P<seed>\d+)/(?P<stage>\w+)(?:/(?P<slot>[\w.\-]+))?/[^/]+$")
@@ -124,6 +124,4 @@ def _draw(lines: Sequence[dict[str, Any]], reasons: Sequence[str]) -> str:
         axis.set_xlabel("share of the trajectories")
         axis.grid(False, axis="y")
         figure.legend(loc="outside upper left", ncols=6, frameon=False, fontsize=8)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+        return svg_text(figure)

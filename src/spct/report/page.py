@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,38 @@ FOLDER = Path(__file__).parent
 SCRIPT = "sort.js"
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What every page has, in the templates the one name ``frame``."""
+
+    version: str
+    script: Markup
+    policy: Markup  # the element that puts the content security policy in force
+
+
 def render(template: str, **values: Any) -> str:
     """A page from its template beside this module; every value that is not Markup is escaped."""
-    return environment().get_template(template).render(**values) + "\n"
+    return rendered(environment(), template, values)
+
+
+def rendered(environment: Environment, template: str, values: Mapping[str, Any]) -> str:
+    """A page of an environment with this module's frame.
+
+    Raises ``ValueError`` for a value whose name hides a global of the templates, and for a page
+    that lacks the policy: no page is written that a browser would not hold to it.
+    """
+    if hidden := sorted(values.keys() & environment.globals.keys()):
+        raise ValueError(f"{template}: the value {hidden[0]!r} would hide a global of that name")
+    text = environment.get_template(template).render(**values) + "\n"
+    frame: Any = environment.globals["frame"]
+    if text.count(frame.policy) != 1:
+        raise ValueError(f"{template}: the page lacks its content security policy")
+    return text
 
 
 @cache
 def environment() -> Environment:
-    """The templates' environment: filters, the script and the policy that lets it run."""
+    """The templates' environment: filters, and the frame with script and policy."""
     found = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -39,7 +65,9 @@ def environment() -> Environment:
     )
     found.filters.update(percent=percent, signed=signed, plain=plain, whole=whole, hash=short_hash)
     script = (FOLDER / SCRIPT).read_text(encoding="utf-8")
-    found.globals.update(version=__version__, script=Markup(script), policy=policy(script))
+    meta = '<meta http-equiv="Content-Security-Policy" content="{}">'
+    head = Markup(meta).format(policy(script))
+    found.globals["frame"] = Frame(__version__, Markup(script), head)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spct.report.ledgers import place, place_name, read_json
 from spct.report.page import inline_svg
+from spct.scaling.drawing import listed, svg_text
 from spct.scaling.plot import STYLE
 from spct.tracking import read_metrics
 
@@ -113,15 +113,13 @@ def draw_training(logs: Mapping[str, Log]) -> str:
         for (name, members), axis in zip(shared.items(), axes[len(overall) :], strict=False):
             means = {one.removeprefix(f"{name}/"): _mean(logs, one) for one in members}
             _draw(axis, means, legend=True)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+        return svg_text(figure)
 
 
 def _draw(axis: Axes, curves: Mapping[str, list[tuple[float, float]]], *, legend: bool) -> None:
     for (label, points), color in zip(curves.items(), SEED_COLORS * len(curves), strict=False):
         mark = "o" if len(points) == 1 else None
-        axis.plot(*_columns(points), color=color, linewidth=1.2, marker=mark, label=label)
+        axis.plot(*_columns(points), color=color, linewidth=1.2, marker=mark, label=listed(label))
     if legend:
         axis.legend(frameon=False, fontsize=6)
 

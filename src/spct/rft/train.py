@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from spct.errors import StageStopped
 from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.records import read_bank, read_items
+from spct.sampling.limits import LONGER, fitting
 from spct.tracking import MetricsLog
 from spct.training import whole
 from spct.training.batching import Example
@@ -72,6 +74,9 @@ def run(
         judge = Judge.build(cfg.judge, special_tokens(model.tokenizer))
         share = cfg.rft.general_share
         data = examples(model, judge, items, rows, general, general_share=share, seed=seed)
+        title, allowed = f"rft {cfg.model.name}", cfg.judge.max_too_long
+        fits = fitting(title, model, list(map(len, data)), allowed, LONGER)
+        data = list(compress(data, fits))
         if not data:
             raise StageStopped(
                 f"rft: {rows} has no kept trajectories and {general} no text to learn from"
@@ -80,7 +85,7 @@ def run(
         log = MetricsLog(checkpoint.folder / "metrics.jsonl")
         size = {"size": cfg.model.name, "params": model.params}
         fit(
-            f"rft {cfg.model.name}",
+            title,
             model.model,
             data,
             loss(data),

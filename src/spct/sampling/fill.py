@@ -17,7 +17,7 @@ from spct.lm import LM
 from spct.progress import Progress
 from spct.records import Item, Sample, read_bank, write_bank
 from spct.sampling.base import Completion, Request, Sampler, build, text_of
-from spct.sampling.limits import prompt_limit, survey
+from spct.sampling.limits import prompt_limit, refused, survey
 from spct.sampling.parts import (
     Answer,
     Failures,
@@ -99,9 +99,12 @@ def sample_parts(
     """All rows of the items, sampled in parts; a row that stands is not sampled again.
 
     ``identity`` (seed, config, inputs) names the work: parts of another identity are thrown away.
-    Raises ``StageStopped`` if the engine failed more than a share of ``sampler.max_errors``, its
-    budget is spent or it is down; what it answered is kept in the parts.
+    Raises ``StageStopped`` if more than ``judge.max_too_long`` of the prompts are too long, before
+    anything is sampled where lengths are known here. Also if the engine failed more than a share
+    of ``sampler.max_errors``, its budget is spent or it is down; what it answered is kept.
     """
+    allowed = judge.config.max_too_long
+    total = survey(name, lm, sampler_config, (t for item in items for t in make(item)), allowed)
     check_identity(parts, {**identity, "model": lm.hash, "template": judge.template.hash})
     sampler = build(lm, sampler_config)
     with metered(parts, sampler):
@@ -115,15 +118,16 @@ def sample_parts(
             seed=stage_seed,
             temperature=temperature,
         )
-        every = (task for item in items for task in informed(make(item)))
-        total = survey(name, lm, sampler_config, every)
+        if informed.notes:  # they stand in the prompts
+            every = (task for item in items for task in informed(make(item)))
+            survey(name, lm, sampler_config, every, allowed)
         failures = Failures(name, total, sampler_config.max_errors)
 
         def ask(tasks: list[Task]) -> list[Answer]:
             rollouts = roll_out(lm, sampler, sampler_config, judge, informed(tasks))
             return [(rollout.row, rollout.error) for rollout in rollouts]
 
-        paths = []
+        paths, long = [], 0
         with Progress(name, len(items), unit="items") as bar:
             parted = chunks(items, make, sampler_config.part_samples)
             for number, (count, tasks) in enumerate(parted):
@@ -131,12 +135,17 @@ def sample_parts(
                 if stands(path):
                     print(f"{name}: part {number} stands", file=sys.stderr)
                 else:
-                    failures.add(sample_part(path, tasks, ask))
+                    answers = sample_part(path, tasks, ask)
+                    failures.add(answers)
                     note_spending(parts, sampler)
                     failures.check(sampler)
+                    long += sum(row.outcome == Outcome.prompt_too_long for row, _ in answers)
+                    refused(name, long, total, allowed, parts)
                 bar.add(count)
     rows = list(read_bank(paths))
     failures.settle(sum(row.outcome == Outcome.engine_error for row in rows))
+    long = sum(row.outcome == Outcome.prompt_too_long for row in rows)
+    refused(name, long, total, allowed, parts)
     return rows
 
 

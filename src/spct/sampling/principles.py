@@ -24,7 +24,7 @@ from spct.judge.task import Judge, Task
 from spct.lm import LM
 from spct.records import Item, Sample
 from spct.sampling.base import Completion, Request, Sampler, text_of
-from spct.sampling.limits import prompt_limit
+from spct.sampling.limits import LONGER, hold, prompt_limit
 from spct.schema import SamplerConfig
 from spct.seeds import derive
 
@@ -123,6 +123,7 @@ class Notebook:
         """
         asked = judge.config.principles == "query_only"
         queries = list({query_of(item): item for item in items}.items()) if asked else []
+        _hold(lm, config, judge, [item for _, item in queries])
         size = config.part_samples
         parts = {
             folder / f"principles-{start // size}.json": queries[start : start + size]
@@ -154,6 +155,15 @@ class Notebook:
             note = self.notes.get(query_of(task.item)) if self.notes else None
             done.append(task.with_principles(self.judge, note.text, note.tokens) if note else task)
         return done
+
+
+def _hold(lm: LM, config: SamplerConfig, judge: Judge, items: Sequence[Item]) -> None:
+    """Raises ``StageStopped`` if more queries are too long than ``judge.max_too_long`` allows."""
+    limit = prompt_limit(lm, config)
+    lengths = [len(lm.encode_prompt(judge.principles_prompt(item))) for item in items]
+    long, allowed = sum(length > limit for length in lengths), judge.config.max_too_long
+    cure = f"raise sampler.max_prompt_tokens, now {config.max_prompt_tokens}, or {LONGER}"
+    hold("principles", long, len(items), allowed, f"queries exceed {limit} tokens", cure)
 
 
 def _read(path: Path) -> dict[str, Written]:

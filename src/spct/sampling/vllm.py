@@ -26,9 +26,9 @@ from spct.errors import ConfigError, StageStopped
 from spct.lm import LM
 from spct.sampling.base import Completion, Request
 from spct.sampling.deadline import Deadline
+from spct.sampling.installed import MISSING
 from spct.schema import SamplerConfig
 
-MISSING = "sampler.engine=vllm needs vLLM: pip install 'spct[vllm]'"
 # Places of a key-value block without GPU. vLLM's own 128 would share no shorter prefix.
 CPU_BLOCK = 32
 # A temperature below this is one to vLLM.

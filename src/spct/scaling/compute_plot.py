@@ -19,6 +19,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, NullFor
 
 from spct import artifact
 from spct.scaling.compute import GUIDED, frontier
+from spct.scaling.drawing import listed, save
 from spct.scaling.lines import LOOKS, OTHER_LOOK, policy_name
 from spct.scaling.plot import GUIDED_DASH, STYLE
 from spct.scaling.table import Row, select, unique
@@ -37,9 +38,9 @@ def draw(rows: list[Row], svg: Path, png: Path, *, level: float = 0.95) -> None:
     with matplotlib.rc_context(STYLE):
         figure = _figure(rows, level)
         with artifact.atomic_path(svg) as aside:
-            figure.savefig(aside, format="svg", metadata={"Date": None, "Creator": None})
+            save(figure, aside)
         with artifact.atomic_path(png) as aside:
-            figure.savefig(aside, format="png", dpi=160, metadata={"Software": None})
+            save(figure, aside, "png")
 
 
 def _figure(rows: list[Row], level: float) -> Figure:
@@ -82,7 +83,9 @@ def _key(rows: list[Row], sizes: list[str]) -> list[Line2D]:
     if others:
         policies.append(Line2D([], [], color=OTHER_LOOK[0], label=others, **plain))
     marks = [
-        Line2D([], [], color="#555555", marker=_marker(size, sizes), linestyle="", label=size)
+        Line2D(
+            [], [], color="#555555", marker=_marker(size, sizes), linestyle="", label=listed(size)
+        )
         for size in sizes
     ]
     guide = Line2D([], [], color="#555555", linestyle=GUIDED_DASH, label="guided by the meta RM")

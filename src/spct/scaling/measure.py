@@ -84,7 +84,10 @@ class Measured:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """Benchmarks in file order, each followed by its subsets if it has several."""
+        """Benchmarks in file order, each followed by its subsets if it has several.
+
+        Items of no subset, which are of ``all``, count in the whole alone.
+        """
         subsets: dict[str, dict[str, None]] = {}
         for bench in self.benches.values():
             for item in bench.items:
@@ -92,7 +95,7 @@ class Measured:
         return [
             Group(name, subset)
             for name, inner in subsets.items()
-            for subset in ("all", *(inner if len(inner) > 1 else ()))
+            for subset in ("all", *(name for name in inner if len(inner) > 1 and name != "all"))
         ]
 
     def seeds(self, key: CellKey) -> Iterator[tuple[str, list[int]]]:

@@ -25,6 +25,7 @@ from matplotlib.ticker import (
 )
 
 from spct import artifact
+from spct.scaling.drawing import save
 from spct.scaling.labels import label_ends
 from spct.scaling.lines import LOOKS, OTHER_LOOK, Line, by_policy, by_size, ink
 from spct.scaling.table import Row, headline, main_benchmark, main_size, seeds, select, unique
@@ -62,9 +63,9 @@ def draw(rows: Sequence[Row], svg: Path, png: Path, *, level: float = 0.95) -> N
     with matplotlib.rc_context(STYLE):
         figure = _figure(shown, len(seeds(list(rows))), level)
         with artifact.atomic_path(svg) as aside:
-            figure.savefig(aside, format="svg", metadata={"Date": None, "Creator": None})
+            save(figure, aside)
         with artifact.atomic_path(png) as aside:
-            figure.savefig(aside, format="png", dpi=160, metadata={"Software": None})
+            save(figure, aside, "png")
 
 
 def _figure(rows: list[Row], n_seeds: int, level: float) -> Figure:
