@@ -169,9 +169,7 @@ def test_a_stage_sees_its_own_groups_only() -> None:
 def test_a_wrong_frozen_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "grpo.yaml"
     path.write_text(dump(view(load(), "rft")))
-    with pytest.raises(
-        ConfigError, match=r"grpo.yaml: it holds .*; stage grpo reads model"
-    ):
+    with pytest.raises(ConfigError, match=r"grpo.yaml: it holds .*; stage grpo reads model"):
         Slice.read(path, "grpo")
     groups = view(load(), "grpo")
     groups["grpo"]["lrr"] = 1
