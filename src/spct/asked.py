@@ -21,7 +21,7 @@ from spct.names import split
 
 KEYS = ("experiments", "hydra")
 ENCODED = "base64:"
-_PLAIN = re.compile(r"[\w=.,/+@%\[\]:-]*( [\w=.,/+@%\[\]:-]+)*(?<!:)")
+_PLAIN = re.compile(r"(?!.*: )[\w=.,/+@%\[\]:-]*( [\w=.,/+@%\[\]:-]+)*(?<!:)")
 _APART = "--config 'experiments=[…]' 'hydra=…'"
 _ENTRY = re.compile(rf"\s({'|'.join(KEYS)})=")
 
