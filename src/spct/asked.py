@@ -21,7 +21,7 @@ from spct.names import split
 
 KEYS = ("experiments", "hydra")
 ENCODED = "base64:"
-_PLAIN = re.compile(r"[\w=.,/+@%\[\]:-]*( [\w=.,/+@%\[\]:-]+)*(?<!:)")
+_PLAIN = re.compile(r"(?!.*: )[\w=.,/+@%\[\]:-]*( [\w=.,/+@%\[\]:-]+)*(?<!:)")
 _APART = "--config 'experiments=[…]' 'hydra=…'"
 _ENTRY = re.compile(rf"\s({'|'.join(KEYS)})=")
 
@@ -81,14 +81,12 @@ def _listed(key: str, value: str) -> list[str]:
     how = f"write {key}=[first, second], a text with a space or a sign in double quotes"
     try:
         node = yaml.compose(value, Loader=yaml.BaseLoader)
-        read = yaml.load(value, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         if more := _ENTRY.search(value):
             how = f"{more[1]}=… is an entry of its own: {_APART}"
         raise ConfigError(f"--config: {key}: {value} is no list; {how}") from error
-    assert node is not None
     if rest := value[node.end_mark.index :].strip():
         raise ConfigError(f"--config: {key}: {rest!r} behind the list would be dropped; {how}")
-    if not all(isinstance(one, str) for one in read):
+    if not all(isinstance(one, yaml.ScalarNode) for one in node.value):
         raise ConfigError(f"--config: {key}: {value} holds more than names; {how}")
-    return list(read)
+    return [str(one.value) for one in node.value]

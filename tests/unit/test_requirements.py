@@ -78,7 +78,10 @@ def folder(root: Path, words: dict[str, int]) -> str:
 
 def test_the_toy_template_wants_the_toy_tokenizer(tmp_path: Path) -> None:
     real = folder(tmp_path / "real", {"the": 0, "judge": 1})
-    for source in (real, "HuggingFaceTB/SmolLM2-135M-Instruct"):
+    older = tmp_path / "older"  # its tokenizer is a SentencePiece file
+    older.mkdir()
+    (older / "config.json").write_text("{}")
+    for source in (real, str(older), "HuggingFaceTB/SmolLM2-135M-Instruct"):
         with pytest.raises(ConfigError, match=f"judge.template: toy.jinja .*{source}.*default.jin"):
             load(["experiment=tiny", f"model.source={source}"])
         load(["experiment=tiny", f"model.source={source}", "judge.template=default.jinja"])

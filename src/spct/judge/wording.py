@@ -44,4 +44,6 @@ def _is_toy(source: str) -> bool | None:
     if folder is None:
         return False
     file = folder / "tokenizer.json"
-    return _MARK in file.read_text(encoding="utf-8") if file.is_file() else None
+    if file.is_file():
+        return _MARK in file.read_text(encoding="utf-8")
+    return False if (folder / "config.json").is_file() else None  # a model of another tokenizer
