@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from spct import models
+from spct import chat, models
 from spct.baselines.rows import TRAINED
 from spct.data import catalog, toy
 from spct.errors import ConfigError
 from spct.judge import probe, prompts
-from spct.schema import Config, DataConfig, GrpoConfig, OpenAIConfig
+from spct.schema import Config, DataConfig, GrpoConfig, ModelConfig, OpenAIConfig
 
 POLICIES = ("base", "rft", "grpo")
 CHOICES = {
@@ -141,6 +141,7 @@ def check(cfg: Config) -> None:
     _check_judge(cfg)
     _check_grpo(cfg.grpo)
     _check_endpoint(cfg)
+    _check_date(cfg.model)
     if cfg.plan.weak and not 1 <= cfg.difficulty.n <= cfg.rollout.n_rft:
         raise ConfigError(
             f"difficulty.n: {cfg.difficulty.n} is not from 1 to rollout.n_rft, {cfg.rollout.n_rft}"
@@ -218,6 +219,18 @@ def _check_endpoint(cfg: Config) -> None:
         raise ConfigError(f"plan.reward_models: {name} is an endpoint; name one with weights")
     if cfg.plan.metarm == name:
         raise ConfigError(f"plan.metarm: {name} is an endpoint; a meta RM starts from weights")
+
+
+def _check_date(model: ModelConfig) -> None:
+    """A day, and only where prompts are rendered here."""
+    if not model.date:
+        return
+    chat.day(model.date)
+    if models.served(model.source) is not None:
+        raise ConfigError(
+            f"model.date: the server of {model.source} renders its own chat template; leave this "
+            "empty and send what its template takes as sampler.openai.extra"
+        )
 
 
 def _check_tracker(uri: str) -> None:

@@ -80,6 +80,7 @@ class ModelConfig:
     revision: str | None
     dtype: str  # float32 | bfloat16
     trust_remote_code: bool
+    date: str = ""  # YYYY-MM-DD: the day that a chat template writes, if it writes any
 
 
 @dataclass

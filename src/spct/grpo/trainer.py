@@ -29,11 +29,13 @@ from spct.grpo.timing import Clock, TimedSampler, matmul_throughput, needed_toke
 from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.records import Item
+from spct.sampling import held as sampling_held
 from spct.sampling.apart import ApartSampler, own_gpu
 from spct.sampling.base import Sampler, build
 from spct.sampling.dealt import DealtSampler
 from spct.sampling.refresh import check_versions, fresh
 from spct.training import choice, parallel, whole
+from spct.training import held as training_held
 from spct.training.precision import Precision
 from spct.training.world import World
 
@@ -78,6 +80,10 @@ class Trainer:
         loaded = lm.load(
             self.cfg.model, init, dtype=self.precision.weights, place=self.world.loads_on
         )
+        if trained:  # these run the model too
+            training_held.check(loaded.model, loaded.source)
+            if self.config.colocate and self.cfg.sampler.engine == "native":
+                sampling_held.check(loaded, self.cfg.sampler)
         loaded.model.requires_grad_(trained)
         choice.serves(loaded.model)  # runs the model, which must still be whole for that
         recompute = trained and self.config.recompute

@@ -19,7 +19,7 @@ from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.records import read_bank, read_items
 from spct.tracking import MetricsLog
-from spct.training import whole
+from spct.training import held, whole
 from spct.training.batching import Example
 from spct.training.checkpoint import Checkpoint
 from spct.training.choice import completion_logprobs
@@ -69,6 +69,7 @@ def run(
     with joined() as world:
         precision = Precision.of(cfg.model.dtype, world.device)
         model = lm.load(cfg.model, init, dtype=precision.weights, place=world.loads_on)
+        held.check(model.model, model.source)
         judge = Judge.build(cfg.judge, special_tokens(model.tokenizer))
         share = cfg.rft.general_share
         data = examples(model, judge, items, rows, general, general_share=share, seed=seed)

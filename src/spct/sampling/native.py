@@ -15,6 +15,7 @@ from contextlib import suppress
 import torch
 
 from spct.lm import LM
+from spct.sampling import held
 from spct.sampling.base import Completion, Request
 from spct.sampling.pools import Pools
 from spct.schema import SamplerConfig
@@ -25,9 +26,11 @@ class NativeSampler:
     """See the module docstring."""
 
     def __init__(self, lm: LM, config: SamplerConfig) -> None:
+        """Raises ``ConfigError`` for a model whose own logits it would not sample from."""
         self.lm, self.config = lm, config
         with suppress(ValueError):  # another kind of attention goes on as it is
             attention.install(lm.model)
+        held.check(lm, config)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
