@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from spct import artifact, chat
+from spct.errors import ConfigError
 from spct.schema import ModelConfig
 from spct.training.attention import implementation
 from spct.training.batching import Example
@@ -205,6 +206,13 @@ def load(
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 source, dtype=kind, use_safetensors=True, **attention(source, config)
             )
+        except ValueError as error:
+            if not str(error).startswith("Unrecognized configuration class"):
+                raise
+            raise ConfigError(
+                f"model.source: transformers has no causal language model for {source} "
+                f"({str(error).split('.', maxsplit=1)[0][:80]}…); name another model"
+            ) from error
         except SafetensorError as error:
             raise artifact.BrokenArtifact(
                 f"the weights in {source} cannot be read ({error}); get that model again"

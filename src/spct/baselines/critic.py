@@ -172,7 +172,7 @@ def _fit(
 ) -> None:
     precision = Precision.of(cfg.model.dtype, world.device)
     model = lm.load(cfg.model, dtype=precision.weights, place=world.loads_on)
-    held.check(model.model, model.source)
+    held.check(model.model, model.source, max(map(len, examples)))
     told: dict[str, Any] = {"policy": FOLDER, "size": cfg.model.name, "params": model.params}
     identity = {
         "stage": FOLDER,

@@ -29,13 +29,11 @@ from spct.grpo.timing import Clock, TimedSampler, matmul_throughput, needed_toke
 from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.records import Item
-from spct.sampling import held as sampling_held
 from spct.sampling.apart import ApartSampler, own_gpu
-from spct.sampling.base import Sampler, build
+from spct.sampling.base import Sampler, build, needs_weights
 from spct.sampling.dealt import DealtSampler
 from spct.sampling.refresh import check_versions, fresh
-from spct.training import choice, parallel, whole
-from spct.training import held as training_held
+from spct.training import choice, held, parallel, whole
 from spct.training.precision import Precision
 from spct.training.world import World
 
@@ -81,9 +79,10 @@ class Trainer:
             self.cfg.model, init, dtype=self.precision.weights, place=self.world.loads_on
         )
         if trained:  # these run the model too
-            training_held.check(loaded.model, loaded.source)
-            if self.config.colocate and self.cfg.sampler.engine == "native":
-                sampling_held.check(loaded, self.cfg.sampler)
+            sampled = self.cfg.sampler.max_prompt_tokens + self.cfg.sampler.max_new_tokens
+            held.check(loaded.model, loaded.source, min(sampled, loaded.context or sampled))
+            if self.config.colocate and needs_weights(self.cfg.sampler):
+                build(loaded, self.cfg.sampler)
         loaded.model.requires_grad_(trained)
         choice.serves(loaded.model)  # runs the model, which must still be whole for that
         recompute = trained and self.config.recompute

@@ -69,7 +69,6 @@ def run(
     with joined() as world:
         precision = Precision.of(cfg.model.dtype, world.device)
         model = lm.load(cfg.model, init, dtype=precision.weights, place=world.loads_on)
-        held.check(model.model, model.source)
         judge = Judge.build(cfg.judge, special_tokens(model.tokenizer))
         share = cfg.rft.general_share
         data = examples(model, judge, items, rows, general, general_share=share, seed=seed)
@@ -77,6 +76,7 @@ def run(
             raise StageStopped(
                 f"rft: {rows} has no kept trajectories and {general} no text to learn from"
             )
+        held.check(model.model, model.source, max(map(len, data)))
         checkpoint = Checkpoint(out, _identity(cfg, seed, model, judge, [items, rows, general]))
         log = MetricsLog(checkpoint.folder / "metrics.jsonl")
         size = {"size": cfg.model.name, "params": model.params}

@@ -27,16 +27,35 @@ PLACES = 4
 _verdicts: weakref.WeakKeyDictionary[nn.Module, str | None] = weakref.WeakKeyDictionary()
 
 
-def check(model: nn.Module, name: str) -> None:
+def check(model: nn.Module, name: str, longest: int = 0) -> None:
     """Raise ``ConfigError`` unless training sees the logits of the model's own forward pass.
 
-    ``name`` is the model's for the message. Looks at each model once; before it is sharded.
+    ``name`` is the model's for the message, ``longest`` the tokens of the longest text to train on.
+    Looks at each model once; before it is sharded.
     """
+    limit = stretches(model)
+    if limit is not None and longest > limit:
+        raise ConfigError(
+            f"model.source: the positions of {name} (longrope) change for a whole batch once one "
+            f"text has over {limit} tokens, and one has {longest}; lower sampler.max_prompt_tokens "
+            "or sampler.max_new_tokens"
+        )
     if (reason := once(_verdicts, model, lambda: verify(model))) is not None:
         raise ConfigError(
             f"model.source: {name} cannot be trained: the log-probs that training computes for a "
             f"{type(model).__name__} are not its own ({reason}); name a model of another family"
         )
+
+
+def stretches(model: nn.Module) -> int | None:
+    """Tokens of the longest text beyond which Phi's ``longrope`` turns to other positions."""
+    shape = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    rope = getattr(shape, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return None
+    known = rope.get("original_max_position_embeddings")
+    limit = known or getattr(shape, "original_max_position_embeddings", None)
+    return None if limit is None else int(limit)
 
 
 def once(
