@@ -53,6 +53,11 @@ MORE: dict[str, dict[str, Any]] = {
     "hyperclovax": {"logits_scaling": 0.25},
     "minicpm3": {"dim_model_base": 8, "num_key_value_heads": 4},
     "mamba2": {"num_heads": 8, "head_dim": 8},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    **{
+        name: {"layer_types": ["linear_attention", "full_attention"]}
+        for name in ("qwen3_next", "qwen3_5_text")
+    },
     "qwen2": {"use_sliding_window": True, "max_window_layers": 1},
     "qwen3": {"use_sliding_window": True, "max_window_layers": 1},
 }
