@@ -43,6 +43,7 @@ SMOLLM = """{%- set today = strftime_now("%d %B %Y") -%}{{ "Today Date: " + toda
 GPT_OSS = """{%- macro head() -%}{{ "Current date: " + strftime_now("%Y-%m-%d") }}{%- endmacro -%}
 {{ head() }}
 """
+BRIEF = "{{ 'brief ' * (strftime_now('%d') | int) }}"  # in words that the toy tokenizer knows
 TURN = [{"role": "user", "content": "story"}]
 DATE = "2025-03-04"
 
@@ -61,7 +62,7 @@ def written(template: str, date: str = DATE) -> str:
         pytest.param(GRANITE, "Today's Date: March 04, 2025.\nstory", id="granite"),
         pytest.param(SMOLLM, "Today Date: 04 March 2025\nstory", id="smollm3"),
         pytest.param(GPT_OSS, "Current date: 2025-03-04\nstory", id="gpt-oss"),
-        pytest.param("{{ 'x' * (strftime_now('%d') | int) }}", "xxxxstory", id="as a number"),
+        pytest.param(BRIEF, "brief brief brief brief story", id="as a number"),
         pytest.param("{{ strftime_now(format='%H:%M') }} ", "00:00 story", id="midnight"),
         pytest.param(
             '\n  {% if true %}{{ strftime_now("%y") }}{% endif %}', "\n25story", id="space"
@@ -114,7 +115,13 @@ def test_what_cannot_be_told_again_is_refused(template: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "date", ["today", "2025-02-30", "26 Jul 2024", "20250304", "2025-3-4"], ids="abcde"
+    "date",
+    [
+        pytest.param("today", id="word"),
+        pytest.param("2025-02-30", id="no such day"),
+        pytest.param("26 Jul 2024", id="words"),
+        pytest.param("2025-3-4", id="short"),
+    ],
 )
 def test_a_day_has_one_form(date: str) -> None:
     with pytest.raises(ConfigError, match=r"model\.date"):
@@ -141,17 +148,17 @@ def test_no_other_place_renders_a_template() -> None:
 
 
 @pytest.fixture
-def dated(talker_folder: Path, tmp_path: Path) -> Path:
-    """The talker with a template that writes the date."""
-    loaded = lm.load(ModelConfig("talker", str(talker_folder), None, "float32", False))
-    loaded.tokenizer.chat_template = GRANITE + MESSAGES
+def dated(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A tiny model with a template that writes the date."""
+    loaded = lm.load(ModelConfig("tiny", str(tiny_folder), None, "float32", False))
+    loaded.tokenizer.chat_template = BRIEF + MESSAGES
     (tmp_path / "dated").mkdir()
     lm.save(loaded, tmp_path / "dated")
     return tmp_path / "dated"
 
 
 def spec(folder: Path, date: str) -> ModelConfig:
-    return ModelConfig("talker", str(folder), None, "float32", False, date)
+    return ModelConfig("tiny", str(folder), None, "float32", False, date)
 
 
 def test_banks_of_two_days_are_of_two_tokenizers(dated: Path) -> None:
