@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +14,11 @@ import transformers
 from family_world import WINDOW, config_of, lm_of, model_of, names, own_logprobs, wrapped_gemma3
 
 from spct import lm
+from spct.config import Slice
 from spct.errors import ConfigError
+from spct.records import Item, write_items
 from spct.sampling import held as sampling_held
+from spct.sampling import stages
 from spct.sampling.base import Request, build
 from spct.schema import ModelConfig, SamplerConfig
 from spct.training import attention, held
@@ -174,6 +178,19 @@ def test_bfloat16_rounds_and_is_let_pass() -> None:
         model = model_of(config_of(name)).to(torch.bfloat16)
         held.check(model, name)
         build(lm_of(model), CONFIG)
+
+
+def test_the_judge_stage_refuses_before_it_samples(
+    slice_of: Callable[..., Slice], make_items: Callable[..., list[Item]], tmp_path: Path
+) -> None:
+    (tmp_path / "hybrid").mkdir()
+    spec = folder_of(tiny("falcon_h1"), tmp_path / "hybrid")
+    items, out = tmp_path / "items.parquet", tmp_path / "bank.parquet"
+    write_items(items, make_items("pair", 1), seed=0)
+    cfg = slice_of("judge", f"model.source={spec.source}", "bench.k_max=1", "bench.shards=1")
+    with pytest.raises(ConfigError, match="native cannot sample .*FalconH1ForCausalLM"):
+        stages.judge(cfg, 0, items=items, shard=0, policy="base", out=out)
+    assert not list(tmp_path.glob("bank.parquet*/**/*.parquet")) and not out.exists()
 
 
 # ---- the reference -----------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def run(
         manifest = artifact.read_manifest(path)
         if (told := manifest.get("model")) != model.hash:
             raise BankError(f"{path} was sampled by the model {told}; {model.source} is another")
-        if manifest.get("tokenizer") != model.tokenizer_hash:
+        if manifest.get("tokenizer") not in (None, model.tokenizer_hash):
             raise BankError(
                 f"{path} was sampled with another tokenizer, chat template or model.date than "
                 f"those of {model.source} now"

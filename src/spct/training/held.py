@@ -111,7 +111,7 @@ def _measure(model: nn.Module) -> tuple[Tensor, Tensor]:
 
 def tokens(model: nn.Module, count: int) -> tuple[int, ...]:
     """Tokens spread over the vocabulary, without those that the configuration names as special."""
-    config = model.config  # type: ignore[union-attr]
+    config = model.config
     text = config.get_text_config()  # type: ignore[operator, union-attr]
     named = {
         value
