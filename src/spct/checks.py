@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spct import bounds, models, secrecy
+from spct import bounds, chat, models, secrecy
 from spct.data import catalog, toy
 from spct.errors import ConfigError
 from spct.judge import probe, prompts, wording
@@ -78,6 +78,18 @@ def _an_endpoint_is_not_trained(plan: PlanConfig, model: ModelConfig) -> None:
         raise ConfigError(f"plan.reward_models: {name} is an endpoint; name one with weights")
     if plan.metarm == name:
         raise ConfigError(f"plan.metarm: {name} is an endpoint; a meta RM starts from weights")
+
+
+def _day_of_the_prompts(model: ModelConfig) -> None:
+    """A day, and only where prompts are rendered here."""
+    if not model.date:
+        return
+    chat.day(model.date)
+    if models.served(model.source) is not None:
+        raise ConfigError(
+            f"model.date: the server of {model.source} renders its own chat template; leave this "
+            "empty and send what its template takes as sampler.openai.extra"
+        )
 
 
 # ---- data
@@ -293,7 +305,8 @@ def _ks_are_drawn(
 RELATIONS: dict[Callable[..., None], tuple[str, ...]] = {
     relation: tuple(inspect.signature(relation).parameters)
     for relation in (
-        *(_policies_in_order, _weak_judge_has_samples, _an_endpoint_is_not_trained),
+        *(_policies_in_order, _weak_judge_has_samples),
+        *(_an_endpoint_is_not_trained, _day_of_the_prompts),
         *(
             check_data,
             _judge,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from spct import artifact
+from spct import artifact, chat
+from spct.errors import ConfigError
 from spct.schema import ModelConfig
+from spct.training.attention import implementation
 from spct.training.batching import Example
 from spct.training.precision import DTYPES
 
@@ -74,10 +77,16 @@ class LM:
 
     @property
     def tokenizer_hash(self) -> str:
-        """16 hex digits over vocabulary, merges, special tokens and chat template."""
+        """16 hex digits over vocabulary, merges, special tokens, chat template and its date."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         words = sorted(self.tokenizer.get_vocab().items()) if backend is None else backend.to_str()
-        return artifact.text_hash(f"{words}\n{self.tokenizer.chat_template}")[:16]
+        dated = f"\n{self.date}" if self.date else ""
+        return artifact.text_hash(f"{words}\n{self.tokenizer.chat_template}{dated}")[:16]
+
+    @property
+    def date(self) -> str:
+        """The day that its chat template writes, if it writes any: ``model.date``."""
+        return "" if self.spec is None else self.spec.date
 
     @property
     def eos(self) -> int:
@@ -91,13 +100,13 @@ class LM:
     def encode_prompt(self, text: str) -> tuple[int, ...]:
         """Token ids of a prompt: through the chat template where the tokenizer has one."""
         if self.tokenizer.chat_template:
-            text = str(
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-                )
-            )
+            text = self.conversation([{"role": "user", "content": text}], prompt=True)
             return tuple(self.tokenizer.encode(text, add_special_tokens=False))
         return tuple(self.tokenizer.encode(text))
+
+    def conversation(self, turns: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
+        """Turns as the chat template writes them (:func:`spct.chat.render`)."""
+        return chat.render(self.tokenizer, turns, date=self.date, prompt=prompt)
 
     def encode_completion(self, text: str) -> tuple[int, ...]:
         """Token ids of a completion and the end-of-sequence token."""
@@ -151,6 +160,14 @@ def options(config: ModelConfig) -> dict[str, Any]:
     return {"trust_remote_code": config.trust_remote_code, **revision}
 
 
+def attention(source: str | Path, config: ModelConfig) -> dict[str, Any]:
+    """:func:`options` for a model's weights: with an attention that leaves nothing of it out."""
+    import transformers
+
+    shape = transformers.AutoConfig.from_pretrained(source, **options(config))
+    return {**options(config), **implementation(shape)}
+
+
 def quiet() -> None:
     """No progress bars and no advice from ``transformers``: stages report for themselves."""
     import transformers
@@ -179,19 +196,28 @@ def load(
 
     quiet()
     source = source_of(config, init)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options(config))
+    if tokenizer.chat_template:  # what it cannot render, it tells before the weights are read
+        chat.render(tokenizer, [{"role": "user", "content": "?"}], date=config.date, prompt=True)
     model = None
     if weights:
         kind = dtype or DTYPES[config.dtype]
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                source, dtype=kind, use_safetensors=True, **options(config)
+                source, dtype=kind, use_safetensors=True, **attention(source, config)
             )
+        except ValueError as error:
+            if not str(error).startswith("Unrecognized configuration class"):
+                raise
+            raise ConfigError(
+                f"model.source: transformers has no causal language model for {source} "
+                f"({str(error).split('.', maxsplit=1)[0][:80]}…); name another model"
+            ) from error
         except SafetensorError as error:
             raise artifact.BrokenArtifact(
                 f"the weights in {source} cannot be read ({error}); get that model again"
             ) from error
         model = model.to(place or device()).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options(config))
     return LM(model, tokenizer, model_hash(source, config.revision), str(source), config)
 
 

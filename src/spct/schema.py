@@ -84,6 +84,7 @@ class ModelConfig:
     revision: str | None
     dtype: k.Dtype
     trust_remote_code: bool
+    date: str = ""  # YYYY-MM-DD: the day that a chat template writes, if it writes any
 
 
 @dataclass

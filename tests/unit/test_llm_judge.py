@@ -192,6 +192,9 @@ def test_the_stage_reads_banks_of_its_own_model_alone(
     write_bank(bank, [*samples, *greedy], model="another")
     with pytest.raises(BankError, match="sampled by the model another"):
         token_prob.run(cfg, 3, policy="base", **files)  # type: ignore[arg-type]
+    write_bank(bank, [*samples, *greedy], model=base.hash, tokenizer="another")
+    with pytest.raises(BankError, match=r"another tokenizer, chat template or model\.date"):
+        token_prob.run(cfg, 3, policy="base", **files)  # type: ignore[arg-type]
     write_bank(bank, [*samples, *greedy], model=base.hash)
     token_prob.run(cfg, 3, policy="base", **files)  # type: ignore[arg-type]
     found = rows.read(table)

@@ -29,7 +29,7 @@ from spct.rft.train import loss
 from spct.sampling import base
 from spct.sampling.fill import sample_parts
 from spct.tracking import MetricsLog
-from spct.training import whole
+from spct.training import held, whole
 from spct.training.batching import Example
 from spct.training.checkpoint import Checkpoint
 from spct.training.precision import Precision
@@ -175,6 +175,7 @@ def _fit(
 ) -> None:
     precision = Precision.of(cfg.model.dtype, world.device)
     model = lm.load(cfg.model, dtype=precision.weights, place=world.loads_on)
+    held.check(model.model, model.source, max(map(len, examples)))
     told: dict[str, Any] = {"policy": FOLDER, "size": cfg.model.name, "params": model.params}
     identity = {
         "stage": FOLDER,

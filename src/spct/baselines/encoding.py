@@ -57,7 +57,7 @@ class Encoder:
             {name: neutralise(text, marks) for name, text in message.items()}
             for message in (*item.messages, {"role": "assistant", "content": response})
         ]
-        text = str(self.text.tokenizer.apply_chat_template(turns, tokenize=False))
+        text = self.text.conversation(turns)
         return tuple(self.text.tokenizer.encode(text, add_special_tokens=False))
 
     def _rendered(self, item: Item, order: Sequence[int], output: str) -> str:

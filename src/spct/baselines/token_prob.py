@@ -28,6 +28,7 @@ from spct.judge.parse import Outcome
 from spct.judge.task import Judge
 from spct.progress import Progress
 from spct.records import Item, Sample, read_bank, read_items
+from spct.training import held
 from spct.training.batching import Example
 from spct.training.choice import completion_logprobs, serves
 from spct.training.steps import dealt
@@ -53,12 +54,19 @@ def run(
     ``BankError`` if another model did.
     """
     model = lm.load(cfg.model, init)
+    held.check(model.model, model.source)
     judge = Judge.build(cfg.judge, special_tokens(model.tokenizer))
     by_id = {item.id: item for item in read_items(items)}
     samples = [row for row in read_bank(banks) if row.kind == "sample"]
     for path in banks:
-        if (told := artifact.read_manifest(path).get("model")) != model.hash:
+        manifest = artifact.read_manifest(path)
+        if (told := manifest.get("model")) != model.hash:
             raise BankError(f"{path} was sampled by the model {told}; {model.source} is another")
+        if manifest.get("tokenizer") not in (None, model.tokenizer_hash):
+            raise BankError(
+                f"{path} was sampled with another tokenizer, chat template or model.date than "
+                f"those of {model.source} now"
+            )
     rows.write(
         out,
         probabilities(f"token_prob {policy}-{cfg.model.name}", model, judge, by_id, samples,

@@ -30,11 +30,11 @@ from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.records import Item
 from spct.sampling.apart import ApartSampler, own_gpu
-from spct.sampling.base import Sampler, build
+from spct.sampling.base import Sampler, build, needs_weights
 from spct.sampling.dealt import DealtSampler
 from spct.sampling.limits import survey
 from spct.sampling.refresh import check_versions, fresh
-from spct.training import choice, parallel, whole
+from spct.training import choice, held, parallel, whole
 from spct.training.precision import Precision
 from spct.training.world import World
 
@@ -82,6 +82,11 @@ class Trainer:
         loaded = lm.load(
             self.cfg.model, init, dtype=self.precision.weights, place=self.world.loads_on
         )
+        if trained:  # these run the model too
+            sampled = self.cfg.sampler.max_prompt_tokens + self.cfg.sampler.max_new_tokens
+            held.check(loaded.model, loaded.source, min(sampled, loaded.context or sampled))
+            if self.config.colocate and needs_weights(self.cfg.sampler):
+                build(loaded, self.cfg.sampler)
         loaded.model.requires_grad_(trained)
         choice.serves(loaded.model)  # runs the model, which must still be whole for that
         recompute = trained and self.config.recompute

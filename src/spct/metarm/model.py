@@ -105,11 +105,13 @@ def load(
         dtype=dtype or DTYPES[config.dtype],
         use_safetensors=True,
         output_loading_info=True,
-        **lm.options(config),
+        **lm.attention(source, config),
     )
     if "score.weight" in report["missing_keys"]:
         torch.nn.init.zeros_(model.score.weight)
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, **lm.options(config))
-    text = lm.LM(model, tokenizer, lm.model_hash(source, config.revision))
-    model.config.pad_token_id = text.pad
+    text = lm.LM(model, tokenizer, lm.model_hash(source, config.revision), str(source), config)
+    # its own forward pass reads at the last token that is no padding, and every text ends in eos
+    pad = None if tokenizer.pad_token_id == tokenizer.eos_token_id else tokenizer.pad_token_id
+    model.config.get_text_config().pad_token_id = pad
     return MetaRM(model.to(place or lm.device()).eval(), text)

@@ -21,7 +21,7 @@ from spct.judge.task import Judge
 from spct.records import read_bank, read_items
 from spct.sampling.limits import LONGER, fitting
 from spct.tracking import MetricsLog
-from spct.training import whole
+from spct.training import held, whole
 from spct.training.batching import Example
 from spct.training.checkpoint import Checkpoint
 from spct.training.choice import completion_logprobs
@@ -81,6 +81,7 @@ def run(
             raise StageStopped(
                 f"rft: {rows} has no kept trajectories and {general} no text to learn from"
             )
+        held.check(model.model, model.source, max(map(len, data)))
         checkpoint = Checkpoint(out, _identity(cfg, seed, model, judge, [items, rows, general]))
         log = MetricsLog(checkpoint.folder / "metrics.jsonl")
         size = {"size": cfg.model.name, "params": model.params}

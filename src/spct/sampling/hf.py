@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from spct.lm import LM
+from spct.sampling import held
 from spct.sampling.base import Completion, Request, uniforms
 from spct.sampling.choose import choose, cut_at_eos
 from spct.schema import SamplerConfig
@@ -35,39 +37,74 @@ class _SeededChoice(LogitsProcessor):
         return torch.full_like(scores, float("-inf")).scatter(1, tokens[:, None], 0.0)
 
 
+class _Dictated(LogitsProcessor):
+    """Takes the tokens it was given and keeps the logits [B, V] of every step."""
+
+    def __init__(self, texts: Sequence[Sequence[int]]) -> None:
+        self.texts = texts
+        self.logits: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        step = len(self.logits)
+        self.logits.append(scores.clone())
+        given = torch.tensor([[text[step]] for text in self.texts], device=scores.device)
+        return torch.full_like(scores, float("-inf")).scatter(1, given, 0.0)
+
+
 class HFSampler:
     """Batches of ``batch_size`` requests in the order asked, left-padded."""
 
     def __init__(self, lm: LM, config: SamplerConfig) -> None:
+        """Raises ``ConfigError`` for a model whose own logits it would not sample from."""
         self.lm, self.config = lm, config
         self.device = next(lm.model.parameters()).device
+        held.check(lm, config, self._teacher)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        size, model = self.config.batch_size, self.lm.model
+        size = self.config.batch_size
         starts = range(0, len(requests), size)
+        return [c for start in starts for c in self._batch(requests[start : start + size])]
+
+    def _batch(self, requests: Sequence[Request]) -> list[Completion]:
+        choice = _SeededChoice(requests, self.config, self.device)
+        prompts = [request.prompt for request in requests]
+        output = self._generate(prompts, choice, self.config.max_new_tokens, self.lm.eos)
+        return cut_at_eos(output, torch.stack(choice.logprobs, 1), self.lm.eos)
+
+    def _generate(
+        self, prompts: Sequence[tuple[int, ...]], choice: LogitsProcessor, limit: int, eos: Any
+    ) -> Tensor:
+        """The tokens [B, T] that ``choice`` takes after each prompt, ``limit`` of them or fewer."""
+        width = max(map(len, prompts))
+        ids = torch.full((len(prompts), width), self.lm.pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        model = self.lm.model
         own = model.generation_config  # may hold a repetition penalty and the like
         model.generation_config = GenerationConfig()
         try:
-            return [c for start in starts for c in self._batch(requests[start : start + size])]
+            output: Tensor = model.generate(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                max_new_tokens=limit,
+                do_sample=False,
+                pad_token_id=self.lm.pad,
+                eos_token_id=eos,
+                logits_processor=LogitsProcessorList([choice]),
+            )
         finally:
             model.generation_config = own
+        return output[:, width:]
 
-    def _batch(self, requests: Sequence[Request]) -> list[Completion]:
-        width = max(len(request.prompt) for request in requests)
-        ids = torch.full((len(requests), width), self.lm.pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, request in enumerate(requests):
-            ids[row, width - len(request.prompt) :] = torch.tensor(request.prompt)
-            mask[row, width - len(request.prompt) :] = 1
-        choice = _SeededChoice(requests, self.config, self.device)
-        output = self.lm.model.generate(
-            input_ids=ids.to(self.device),
-            attention_mask=mask.to(self.device),
-            max_new_tokens=self.config.max_new_tokens,
-            do_sample=False,
-            pad_token_id=self.lm.pad,
-            eos_token_id=self.lm.eos,
-            logits_processor=LogitsProcessorList([choice]),
-        )
-        return cut_at_eos(output[:, width:], torch.stack(choice.logprobs, 1), self.lm.eos)
+    def _teacher(self, text: Sequence[int], lengths: Sequence[int], steps: int) -> Tensor:
+        """See :data:`spct.sampling.held.Decode`."""
+        size, found = self.config.batch_size, []
+        for start in range(0, len(lengths), size):
+            some = lengths[start : start + size]
+            choice = _Dictated([text[length : length + steps] for length in some])
+            self._generate([tuple(text[:length]) for length in some], choice, steps, None)
+            found.append(torch.stack(choice.logits, dim=1).flatten(0, 1))
+        return torch.cat(found)

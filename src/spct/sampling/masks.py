@@ -12,7 +12,7 @@ def additive(model: PreTrainedModel, positions: Tensor, keys: int) -> Tensor | d
 
     One for each layer type where a model mixes attention windows (Gemma 2 and 3, Qwen 2).
     """
-    config = model.config
+    config = model.config.get_text_config()
     places = torch.arange(keys, device=positions.device)
     seen = places <= positions[..., None]
     window = getattr(config, "sliding_window", None)

@@ -11,12 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from spct.lm import LM
+from spct.sampling import held
 from spct.sampling.base import Completion, Request
 from spct.sampling.pools import Pools
+from spct.sampling.prefix import Prefixes
+from spct.sampling.slots import Row, Slots, width
 from spct.schema import SamplerConfig
 from spct.training import attention
 
@@ -25,9 +31,31 @@ class NativeSampler:
     """See the module docstring."""
 
     def __init__(self, lm: LM, config: SamplerConfig) -> None:
+        """Raises ``ConfigError`` for a model whose own logits it would not sample from."""
         self.lm, self.config = lm, config
         with suppress(ValueError):  # another kind of attention goes on as it is
             attention.install(lm.model)
+        held.check(lm, config, self._teacher)
+
+    def _teacher(self, text: Sequence[int], lengths: Sequence[int], steps: int) -> Tensor:
+        """See :data:`spct.sampling.held.Decode`; by blocks and slots, without a graph of them."""
+        prompts = [tuple(text[:length]) for length in lengths]
+        prefixes = Prefixes(self.lm, 1, prompts)
+        config = replace(self.config, max_new_tokens=steps)
+        slots = Slots(self.lm, config, width(max(lengths) + steps), len(prompts))
+        slots.forward = slots._forward
+        slots.seat(
+            [
+                Row(place, Request(prompt, 0, 1.0), np.zeros(steps), prefixes.take(prompt))
+                for place, prompt in enumerate(prompts)
+            ]
+        )
+        found = []
+        for step in range(steps):
+            found.append(slots.logits().clone())
+            slots.last[:] = [text[length + step] for length in lengths]
+            slots.position += 1
+        return torch.stack(found, dim=1).flatten(0, 1)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request]) -> list[Completion]:

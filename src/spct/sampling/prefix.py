@@ -173,7 +173,7 @@ class Prefixes:
 
     def _past(self, chains: list[list[_Cut]], rows: int) -> list[tuple[Tensor, Tensor] | None]:
         """For each layer the keys and values under the chains' last blocks, [rows, H, T, D]."""
-        count = self.lm.model.config.num_hidden_layers
+        count = self.lm.config.get_text_config().num_hidden_layers
         if len(chains[0]) == 1:
             return [None] * count
         before = [[self.blocks[cut.name].layers for cut in chain[:-1]] for chain in chains]

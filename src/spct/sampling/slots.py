@@ -27,7 +27,7 @@ from spct.sampling.forced import ForcedScores
 from spct.sampling.graphs import Graphed
 from spct.sampling.prefix import Block
 from spct.schema import SamplerConfig
-from spct.training.batching import vocabulary_logits
+from spct.training import head
 
 GRAIN = 64  # the least step between widths
 FEWEST = 32  # slots, where batch_size allows
@@ -140,7 +140,7 @@ class Slots:
         limit = config.max_new_tokens
         self.ids = torch.full((count, 1), lm.pad, device=self.device)
         self.positions = torch.zeros(count, dtype=torch.long, device=self.device)
-        layers = range(lm.model.config.num_hidden_layers)
+        layers = range(lm.config.get_text_config().num_hidden_layers)
         self.layers = [_Layer(width, self.positions) for _ in layers]
         self.cache = Cache(layers=self.layers)
         self.forward = Graphed(self._forward) if self.device.type == "cuda" else self._forward
@@ -203,10 +203,8 @@ class Slots:
     def step(self) -> tuple[dict[int, Completion], list[Row]]:
         """One more token for every row. Those that are done, by request, and those that outgrew."""
         every = np.arange(len(self.rows))
-        self.ids.copy_(torch.from_numpy(self.last)[:, None])
-        self.positions.copy_(torch.from_numpy(self.position))
         chosen, logprobs = choose(
-            self._forced(self.forward(self._view())),
+            self._forced(self.logits()),
             torch.from_numpy(self.temperature),
             torch.from_numpy(self.draws[every, self.made]).to(self.device),
             self.config.top_p,
@@ -222,6 +220,12 @@ class Slots:
             dict(self._finish(int(slot)) for slot in np.flatnonzero(self.busy & done)),
             [self._outgrow(int(slot)) for slot in outgrown],
         )
+
+    def logits(self) -> Tensor:
+        """Logits [B, V] of what follows each row's last token, whose keys and values it writes."""
+        self.ids.copy_(torch.from_numpy(self.last)[:, None])
+        self.positions.copy_(torch.from_numpy(self.position))
+        return self.forward(self._view())
 
     def _forced(self, logits: Tensor) -> Tensor:
         """Logits with the rows masked that must write nothing but their scores now."""
@@ -249,7 +253,7 @@ class Slots:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        return vocabulary_logits(model, states[:, -1])
+        return head.logits(model, states[:, -1])
 
     def _finish(self, slot: int) -> tuple[int, Completion]:
         row = self._leave(slot)

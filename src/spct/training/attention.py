@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,6 +27,31 @@ PREFIX = "shared_prefix_"
 HARMLESS = frozenset({"position_ids", "use_cache", "output_attentions", "cache_position"})
 
 Attention = Callable[..., tuple[Tensor, Tensor | None]]
+
+
+def implementation(config: Any) -> dict[str, str]:
+    """What ``from_pretrained`` is told of attention for a model of this configuration, if anything.
+
+    ``eager`` for a soft cap on attention scores that the installed ``sdpa`` does not apply (Gemma 2
+    before transformers 5.21, which took ``sdpa`` all the same); else the library's own choice.
+    """
+    cap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return {} if cap is None or _sdpa_caps() else {"attn_implementation": "eager"}
+
+
+@lru_cache(maxsize=1)
+def _sdpa_caps() -> bool:
+    """Whether ``sdpa`` of ``transformers`` bends scores by a soft cap, or drops or refuses it."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    places = torch.arange(8.0).reshape(1, 1, 2, 4)
+    query, value = places - 3, places.square()
+    sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    try:
+        bent, plain = (sdpa(nn.Module(), query, query, value, None, softcap=c) for c in (0.5, None))
+    except (TypeError, ValueError):
+        return False
+    return not torch.equal(bent[0], plain[0])
 
 
 def install(model: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spct import seeds
 
@@ -52,16 +52,6 @@ def collate(examples: Sequence[Example], pad: int, device: torch.device | str = 
         columns += range(len(example.prompt), len(example))
     index = torch.tensor([rows, columns], dtype=torch.long, device=device).reshape(2, -1)
     return Batch(ids.to(device), index[0], index[1])
-
-
-def vocabulary_logits(model: nn.Module, states: Tensor) -> Tensor:
-    """Logits [..., V] from the decoder's last hidden states [..., D].
-
-    Applies the soft cap of the Gemma family, which lives outside the output embedding.
-    """
-    logits: Tensor = model.get_output_embeddings()(states)  # type: ignore[operator]
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def by_tokens(lengths: Sequence[int], budget: int, *names: object) -> list[list[int]]:

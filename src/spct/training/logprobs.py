@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spct.training import head
+from spct.training.head import Head, scaled
+
 
 class Logprobs(NamedTuple):
     """Per token: ``logprobs`` [N] (nats, differentiable), ``entropy`` [N] (nats, no gradient)."""
@@ -22,11 +25,10 @@ class Logprobs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Head:
-    """What turns the projection into logits: ``cap * tanh(scale * x / cap) / temperature``."""
+class _Rows:
+    """Logits of ``chunk`` tokens at a time, by the model's head, and their gradient."""
 
-    scale: float
-    cap: float | None
+    head: Head
     temperature: float
     chunk: int
 
@@ -37,24 +39,17 @@ class _Head:
             torch.mm(states, weight.T, out=logits)
         else:
             logits.copy_(nn.functional.linear(states, weight, bias))
-        if self.cap is None:
-            return _scaled(logits, self.scale / self.temperature)
-        _scaled(logits, self.scale / self.cap).tanh_()
-        return _scaled(logits, self.cap / self.temperature)
+        return self.head(logits, self.temperature)
 
     def slope(self, logits: Tensor, normalizer: Tensor, targets: Tensor, grad: Tensor) -> Tensor:
         """Gradient [n, V] on the projection from ``grad`` [n] on the log-probs; eats ``logits``."""
         bend = None
-        if self.cap is not None:  # 1 - tanh^2, with tanh read back from the logits
-            bend = (logits * (self.temperature / self.cap)).square_().neg_().add_(1.0)
+        if self.head.cap is not None:  # 1 - tanh^2, with tanh read back from the logits
+            bend = (logits * (self.temperature / self.head.cap)).square_().neg_().add_(1.0)
         slope = logits.sub_(normalizer[:, None]).exp_().mul_(-grad[:, None])
         slope.scatter_add_(1, targets[:, None], grad[:, None])
-        return _scaled(slope if bend is None else slope.mul_(bend), self.scale / self.temperature)
-
-
-def _scaled(values: Tensor, factor: float) -> Tensor:
-    """``values`` times ``factor``, in place; a factor of 1 costs no pass over memory."""
-    return values if factor == 1.0 else values.mul_(factor)
+        slope = slope if bend is None else slope.mul_(bend)
+        return scaled(slope, self.head.scale / self.temperature)
 
 
 class _ChunkedLogprobs(torch.autograd.Function):
@@ -65,39 +60,39 @@ class _ChunkedLogprobs(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        head: _Head,
+        rows: _Rows,
     ) -> tuple[Tensor, Tensor]:
         exact = torch.promote_types(weight.dtype, torch.float32)
         normalizer, chosen, entropy = (
             torch.empty(len(states), dtype=exact, device=states.device) for _ in range(3)
         )
-        room, second = (_room(states, weight, head.chunk) for _ in range(2))
+        room, second = (_room(states, weight, rows.chunk) for _ in range(2))
         with torch.autocast(states.device.type, enabled=False):
-            for start in range(0, len(states), head.chunk):
-                part = slice(start, start + head.chunk)
-                logits = head.logits(states[part], weight, bias, room)
+            for start in range(0, len(states), rows.chunk):
+                part = slice(start, start + rows.chunk)
+                logits = rows.logits(states[part], weight, bias, room)
                 chosen[part] = logits.gather(1, targets[part, None]).squeeze(1)
                 normalizer[part], entropy[part] = _sums(logits, second)
         ctx.save_for_backward(states, weight, bias, targets, normalizer)
-        ctx.head = head
+        ctx.rows = rows
         ctx.mark_non_differentiable(entropy)
         return chosen - normalizer, entropy
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, bias, targets, normalizer = ctx.saved_tensors
-        head: _Head = ctx.head
+        rows: _Rows = ctx.rows
         exact = normalizer.dtype
         to_states, to_weight, to_bias = ctx.needs_input_grad[:3]
         d_states = torch.empty_like(states) if to_states else None
         d_weight = torch.zeros_like(weight, dtype=exact) if to_weight else None
         d_bias = torch.zeros_like(bias, dtype=exact) if to_bias else None
-        room = _room(states, weight, head.chunk)
+        room = _room(states, weight, rows.chunk)
         with torch.autocast(states.device.type, enabled=False):
-            for start in range(0, len(states), head.chunk):
-                part = slice(start, start + head.chunk)
-                logits = head.logits(states[part], weight, bias, room)
-                slope = head.slope(logits, normalizer[part], targets[part], grad[part])
+            for start in range(0, len(states), rows.chunk):
+                part = slice(start, start + rows.chunk)
+                logits = rows.logits(states[part], weight, bias, room)
+                slope = rows.slope(logits, normalizer[part], targets[part], grad[part])
                 if d_bias is not None:
                     d_bias += slope.sum(dim=0)
                 slope = slope.to(weight.dtype)
@@ -149,14 +144,12 @@ def token_logprobs(
     ``states`` [N, D] are last hidden states, ``targets`` [N] int64 the tokens to score; the results
     are [N], float32 (float64 for float64 weights) also where weights are bfloat16. The gradient
     reaches the states and the output embedding, tied to the input embedding or not. Logits are
-    those of the model: with the soft cap of Gemma (``final_logit_softcapping``), the factor of
-    Cohere (``logit_scale``) and the divisor of Granite (``logits_scaling``).
+    those of the model, as :mod:`spct.training.head` makes them.
 
     Peak memory beyond inputs, results and the gradient of the embedding: forward and backward hold
     at most two tensors of ``chunk`` x V float32 (for bfloat16 weights one more of half the size).
     Raises ``ValueError`` on an output embedding that is no plain linear layer (LoRA on ``lm_head``)
-    on a family that
-    scales its logits in an unknown way, and on a chunk or temperature that is not positive.
+    and on a chunk or temperature that is not positive, and as :func:`spct.training.head.of`.
     """
     if chunk < 1 or temperature <= 0:
         raise ValueError(f"chunk is {chunk}, temperature is {temperature}; both must be positive")
@@ -166,26 +159,7 @@ def token_logprobs(
             f"the output embedding is a {type(layer).__name__}, not a plain linear layer; "
             "take lm_head out of the adapter's target modules"
         )
-    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    head = _Head(_scale(config), _cap(config), temperature, chunk)
+    rows = _Rows(head.of(model), temperature, chunk)
     states = states.to(layer.weight.dtype)
-    values, entropy = _ChunkedLogprobs.apply(states, layer.weight, layer.bias, targets, head)
+    values, entropy = _ChunkedLogprobs.apply(states, layer.weight, layer.bias, targets, rows)
     return Logprobs(values, entropy)
-
-
-def _cap(config: Any) -> float | None:
-    cap = getattr(config, "final_logit_softcapping", None)
-    return None if cap is None else float(cap)
-
-
-def _scale(config: Any) -> float:
-    """The family's own factor on the logits: Cohere multiplies, Granite divides."""
-    factor = getattr(config, "logit_scale", None)
-    if factor is not None:
-        return float(factor)
-    divisor = getattr(config, "logits_scaling", None)
-    if divisor in (None, 1, 1.0):
-        return 1.0
-    if not config.model_type.startswith("granite"):
-        raise ValueError(f"{config.model_type} scales its logits in a way not known here")
-    return 1.0 / float(divisor)
