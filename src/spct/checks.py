@@ -141,6 +141,7 @@ def check(cfg: Config) -> None:
     _check_judge(cfg)
     _check_grpo(cfg.grpo)
     _check_endpoint(cfg)
+    _check_stop(cfg.sampler.stop)
     if cfg.plan.weak and not 1 <= cfg.difficulty.n <= cfg.rollout.n_rft:
         raise ConfigError(
             f"difficulty.n: {cfg.difficulty.n} is not from 1 to rollout.n_rft, {cfg.rollout.n_rft}"
@@ -218,6 +219,17 @@ def _check_endpoint(cfg: Config) -> None:
         raise ConfigError(f"plan.reward_models: {name} is an endpoint; name one with weights")
     if cfg.plan.metarm == name:
         raise ConfigError(f"plan.metarm: {name} is an endpoint; a meta RM starts from weights")
+
+
+def _check_stop(stop: list[str]) -> None:
+    if "" in stop:
+        raise ConfigError("sampler.stop: an empty string would end every text before it begins")
+    if twice := sorted({one for one in stop if stop.count(one) > 1}):
+        raise ConfigError(f"sampler.stop: {twice[0]!r} is named twice")
+    if boxes := [one for one in stop if one in "\\boxed{" or "\\boxed" in one]:
+        raise ConfigError(
+            f"sampler.stop: {boxes[0]!r} would end every judgement before its \\boxed{{…}}"
+        )
 
 
 def _check_tracker(uri: str) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+# Of a key that older runs do not have: frozen only where it is set, so that they stay as they are.
+LATER = {"frozen": "if set"}
+
 
 @dataclass
 class PlanConfig:
@@ -121,6 +124,7 @@ class SamplerConfig:
     top_p: float
     max_errors: float = 0.0  # share of a shard's samples that the engine may fail for good
     force_scores: bool = False  # constrain the end of a judgement to scores; native alone
+    stop: list[str] = field(default_factory=list, metadata=LATER)  # a text ends before any of them
     vllm: VllmConfig = field(default_factory=VllmConfig)
     openai: OpenAIConfig = field(default_factory=OpenAIConfig)
 

@@ -53,7 +53,7 @@ def test_stop_and_length(engine: VllmSampler, base: lm.LM, prompts: Prompts) -> 
     assert len(stopped) > 3 and len(cut) > 3 and len(stopped) + len(cut) == len(completions)
     assert all(len(c.logprobs) == len(c.ids) + 1 <= 12 for c in stopped)
     assert all(len(c.logprobs) == len(c.ids) == 12 for c in cut)
-    assert not any(base.eos in c.ids for c in completions)
+    assert not any(base.end in c.ids for c in completions)
 
 
 def test_a_seed_fixes_the_draws_whatever_the_company(engine: VllmSampler, prompts: Prompts) -> None:
@@ -80,7 +80,7 @@ def test_the_distribution_is_the_models(engine: VllmSampler, base: lm.LM, prompt
     with torch.no_grad():
         logits = base.model(torch.tensor([prompts[1]])).logits[0, -1]
     expected = count * (logits.double() / temperature).softmax(-1).numpy()
-    first = [c.ids[0] if c.ids else base.eos for c in drawn]
+    first = [c.ids[0] if c.ids else base.end for c in drawn]
     counts = np.bincount(first, minlength=len(expected))
     common = expected > 5
     assert counts[~common].sum() <= expected[~common].sum() + 4 * expected[~common].sum() ** 0.5 + 1
@@ -93,7 +93,7 @@ def test_logprobs_agree_with_the_trainer(
     engine: VllmSampler, base: lm.LM, prompts: Prompts
 ) -> None:
     requests = [r for t in (1.0, 0.0, 0.6) for r in ask(prompts, t, each=4)]
-    found = measure(base.model, requests, engine.sample(requests), base.eos)
+    found = measure(base.model, requests, engine.sample(requests))
     assert found.tokens > 500
     gate(found, torch.float32, "vllm")
 
@@ -125,7 +125,7 @@ def test_samples_and_heads_share_their_prefix(engine: VllmSampler) -> None:
 def test_the_nucleus_and_its_logprobs(base: lm.LM, prompts: Prompts) -> None:
     drawn = sampler(lm.load(BASE, weights=False), top_p=0.5).sample(ask(prompts, each=4))
     for request, completion in zip(ask(prompts, each=4), drawn, strict=True):
-        tokens = completion.ids + ((base.eos,) if completion.finish == "stop" else ())
+        tokens = completion.ids + ((base.end,) if completion.finish == "stop" else ())
         with torch.no_grad():
             logits = base.model(torch.tensor([request.prompt + tokens])).logits[0]
         kept = nucleus(logits[len(request.prompt) - 1 : -1].log_softmax(-1), 0.5)
@@ -161,11 +161,11 @@ def test_an_adapter_is_added_to_the_weights(prompts: Prompts, tmp_path: Path) ->
     requests = ask(prompts, each=2)
     options = replace(CONFIG.vllm, adapter=str(tmp_path / "adapter"))
     completions = sampler(lm.load(BASE, weights=False), vllm=options).sample(requests)
-    assert measure(merged.model, requests, completions, merged.eos).mean > 0.1
+    assert measure(merged.model, requests, completions).mean > 0.1
     with torch.no_grad():
         for name, value in merged.model.named_parameters():
             value += added.get(name, 0.0)
-    gate(measure(merged.model, requests, completions, merged.eos), torch.float32, "vllm")
+    gate(measure(merged.model, requests, completions), torch.float32, "vllm")
 
 
 def test_an_adapter_gives_the_model_another_name(base: lm.LM, tmp_path: Path) -> None:

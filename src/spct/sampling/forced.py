@@ -48,8 +48,8 @@ class ForcedScores:
     def allowed(self, made: Sequence[int], wanted: tuple[int, int, int]) -> list[int] | None:
         """Tokens that may follow ``made``; None if all may: no box is open, or it is past help.
 
-        ``wanted`` is the number of scores, the least and the greatest. After the close only the
-        end of sequence may follow.
+        ``wanted`` is the number of scores, the least and the greatest. After the close only an end
+        may follow, if the model has any.
         """
         n, _, high = wanted
         tail = list(made[-(_TAIL + n * (len(str(high)) + 2)) :])
@@ -57,7 +57,7 @@ class ForcedScores:
         if content is None or not fits(content, *wanted):
             return None
         if content.endswith("}"):
-            return [self.lm.eos]
+            return sorted(self.lm.eos) or None
         near = [token for token, text in self.pieces.items() if fits(content + text, *wanted)]
         # A tokenizer may put a space between tokens, and 1 0 is not 10.
         return [t for t in near if fits(self._content([*tail, t]) or "", *wanted)] or None

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from spct.lm import LM
 from spct.sampling.base import Completion, Request, uniforms
-from spct.sampling.choose import choose, cut_at_eos
+from spct.sampling.choose import choose
+from spct.sampling.stops import Stops
 from spct.schema import SamplerConfig
 
 
@@ -35,11 +42,23 @@ class _SeededChoice(LogitsProcessor):
         return torch.full_like(scores, float("-inf")).scatter(1, tokens[:, None], 0.0)
 
 
+class _AtStopString(StoppingCriteria):
+    """Ends each row whose text, from ``start`` on, holds a stop string."""
+
+    def __init__(self, stops: Stops, start: int) -> None:
+        self.stops, self.start = stops, start
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+        rows = input_ids[:, self.start :].tolist()
+        return torch.tensor([self.stops.written(ids) for ids in rows], device=input_ids.device)
+
+
 class HFSampler:
     """Batches of ``batch_size`` requests in the order asked, left-padded."""
 
     def __init__(self, lm: LM, config: SamplerConfig) -> None:
         self.lm, self.config = lm, config
+        self.stops = Stops(lm, config)
         self.device = next(lm.model.parameters()).device
 
     @torch.inference_mode()
@@ -67,7 +86,11 @@ class HFSampler:
             max_new_tokens=self.config.max_new_tokens,
             do_sample=False,
             pad_token_id=self.lm.pad,
-            eos_token_id=self.lm.eos,
+            eos_token_id=sorted(self.stops.tokens) or None,
             logits_processor=LogitsProcessorList([choice]),
+            stopping_criteria=StoppingCriteriaList(
+                [_AtStopString(self.stops, width)] if self.stops.strings else []
+            ),
         )
-        return cut_at_eos(output[:, width:], torch.stack(choice.logprobs, 1), self.lm.eos)
+        made, logprobs = output[:, width:].tolist(), torch.stack(choice.logprobs, 1).tolist()
+        return [self.stops.completion(*row) for row in zip(made, logprobs, strict=True)]
