@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -219,3 +220,32 @@ def test_a_step_that_hangs_is_an_error(
         release.set()
     names = list(engine._engine.llm_engine.output_processor.request_states)
     engine._engine.llm_engine.abort_request(names, internal=True)
+
+
+# ---- where texts end ---------------------------------------------------------------------------
+
+
+def test_every_end_of_the_model_stops_it_and_no_id_that_is_none(
+    base: lm.LM, prompts: Prompts, tmp_path: Path
+) -> None:
+    """Also with stop strings, for which the engine reads the tokenizer itself."""
+    greedy = ask(prompts, temperature=0.0)
+    plain = build(base, replace(CONFIG, engine="hf")).sample(greedy)
+    counts = Counter(token for completion in plain for token in completion.ids[3:])
+    (stated, _), (word, _) = counts.most_common(2)
+    lm.save(base, tmp_path)
+    made = json.loads((tmp_path / "generation_config.json").read_text())
+    made["eos_token_id"] = [base.end, stated, 10**6]
+    (tmp_path / "generation_config.json").write_text(json.dumps(made))
+    spec = replace(BASE, source=str(tmp_path))
+    string = base.tokenizer.decode([word])
+    reference, hollow = lm.load(spec), lm.load(spec, weights=False)
+    assert hollow.eos == reference.eos == {base.end, stated}
+    for stop in ([], [string]):
+        done = sampler(hollow, stop=stop).sample(greedy)
+        same_rule = build(reference, replace(CONFIG, engine="hf", stop=stop)).sample(greedy)
+        assert all(same(*pair) for pair in zip(done, same_rule, strict=True))
+        assert [(c.end, c.text) for c in done] == [(c.end, c.text) for c in same_rule]
+        assert {c.end for c in done} >= {stated}
+        assert ("stop_string" in {c.finish for c in done}) is bool(stop)
+        assert not any({stated, base.end} & set(c.ids) for c in done)
