@@ -73,15 +73,16 @@ def begun(ids: Sequence[int], begin: tuple[int, ...], bos: int | None) -> tuple[
 def _turn(tokenizer: Any) -> tuple[int | None, str]:
     """The token that closes an assistant's turn in the chat template, or the mark that does.
 
-    The first special token behind the turn, if that is the last one; else, for templates that close
-    a turn only when another follows, the first one before that. What opens a turn closes none.
+    The first special token behind the turn that ends a conversation; without any, for templates
+    that close a turn only when another follows, the first one before that. What opens a turn closes
+    none, and a mark right behind the turn is a token even where it is not flagged as special.
     """
     text = _rendered(tokenizer, _SAID)
     before, found, behind = text.rpartition(_SAID)
     if not found:
         return None, ""
     between = _rendered(tokenizer, _SAID, _MORE).rpartition(_MORE)[0].rpartition(_SAID)[2]
-    marks = special(tokenizer)
+    marks = {**_closing(tokenizer, behind), **_closing(tokenizer, between), **special(tokenizer)}
     last, next_ = _first(behind, marks), _first(between, marks)
     opens_answer = _last(before, marks)
     opens_question = _last(before.partition(_ASKED)[0], marks)
@@ -89,7 +90,8 @@ def _turn(tokenizer: Any) -> tuple[int | None, str]:
         return marks[last], ""
     if not last and next_ and next_ not in (opens_answer, opens_question):
         return marks[next_], ""
-    return (None, "") if last else _plain(tokenizer, behind)
+    unknown = None if last else _MARK.match(behind)
+    return None, unknown[1] if unknown else ""
 
 
 def _rendered(tokenizer: Any, *turns: str) -> str:
@@ -126,12 +128,9 @@ def _only_begins(tokenizer: Any, mark: str) -> bool:
     return bool(mark == tokenizer.bos_token != tokenizer.eos_token)
 
 
-def _plain(tokenizer: Any, behind: str) -> tuple[int | None, str]:
-    """The token of a closing mark that is not flagged as special, or the mark if it is none."""
+def _closing(tokenizer: Any, behind: str) -> dict[str, int]:
+    """The mark right behind a turn by its text, if it is one token, flagged as special or not."""
     found = _MARK.match(behind)
-    if found is None:
-        return None, ""
-    ids = tokenizer.encode(found[1], add_special_tokens=False)
-    if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
-        return int(ids[0]), ""
-    return None, found[1]
+    ids = tokenizer.encode(found[1], add_special_tokens=False) if found else []
+    known = found is not None and len(ids) == 1 and ids[0] != tokenizer.unk_token_id
+    return {found[1]: int(ids[0])} if found is not None and known else {}

@@ -88,7 +88,7 @@ class LM:
         """What ends a text of this model: :func:`spct.ends.find`."""
         size = len(self.tokenizer)
         if self.weights is not None or self.spec is not None:
-            size = max(size, int(getattr(self.config.get_text_config(), "vocab_size", 0)))
+            size = int(getattr(self.config.get_text_config(), "vocab_size", size))
         return ends.find(self.tokenizer, _stated_ends(self), size)
 
     @property

@@ -39,6 +39,7 @@ ENDS = [
     pytest.param(shapes.CLOSED_BETWEEN, "<|im_end|>", {"<|endoftext|>"}, id="closed_between"),
     pytest.param(shapes.REFUSES, "</s>", set(), id="refuses"),
     pytest.param(shapes.AS_A_WORD, "<|im_end|>", {"<|endoftext|>"}, id="as_a_word"),
+    pytest.param(shapes.PHI_UNFLAGGED, "<|end|>", {"<|endoftext|>"}, id="phi_unflagged"),
     pytest.param(shapes.PLAIN, "</s>", set(), id="plain"),
 ]
 ENGINES = [pytest.param("native", id="native"), pytest.param("hf", id="hf")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import transformers
@@ -166,6 +166,7 @@ REFUSES = Shape(
     "{{ m.content }}{% endfor %}", "</s>",
 )  # fmt: skip
 AS_A_WORD = Shape(CHATML.template, "<|endoftext|>", ("<|im_start|>",), ("<|im_end|>",))
+PHI_UNFLAGGED = replace(PHI, special=("<|user|>", "<|assistant|>"), plain=("<|end|>",))
 NO_TOKEN = Shape(CHATML.template, "<|endoftext|>")
 PLAIN = Shape(None, "</s>", bos="<s>", post="<s> $A </s>")
 NO_END = Shape(None, None)

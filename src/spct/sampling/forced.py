@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spct import thoughts
 from spct.lm import LM
 
 OPENED = "\\boxed{"
@@ -54,7 +55,7 @@ class ForcedScores:
         n, _, high = wanted
         tail = list(made[-(_TAIL + n * (len(str(high)) + 2)) :])
         content = self._content(tail)
-        if content is None or not fits(content, *wanted):
+        if content is None or not fits(content, *wanted) or self._thinking(made):
             return None
         if content.endswith("}"):
             return sorted(self.lm.eos) or None
@@ -66,6 +67,11 @@ class ForcedScores:
         """What stands after the last opening."""
         _, opened, content = str(self.lm.tokenizer.decode(tail)).rpartition(OPENED)
         return content if opened else None
+
+    def _thinking(self, made: Sequence[int]) -> bool:
+        """Whether it is a box in thoughts, which are not read."""
+        text = str(self.lm.tokenizer.decode(list(made)))
+        return thoughts.answer(text, self.lm.thinks) is None
 
     def mask(self, logits: Tensor, row: int, allowed: list[int]) -> None:
         """Leave row ``row`` of logits [B, V] only the allowed tokens, in place."""
