@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,12 @@ import tokenizer_shapes as shapes
 from tokenizer_shapes import Shape, scripted, tokenizer
 
 from spct import ends, lm
+from spct.baselines.encoding import Encoder
 from spct.errors import ConfigError
 from spct.judge.parse import Outcome, parse
+from spct.judge.task import Judge
 from spct.lm import LM
+from spct.records import Item
 from spct.sampling.base import Request, build, text_of
 from spct.schema import ModelConfig, SamplerConfig
 from spct.training.batching import collate
@@ -209,6 +212,31 @@ def test_a_prompt_has_one_begin_and_no_end_of_the_tokenizers_own(
     assert words(model, model.encode_prompt("judge a")) == expected
     rendered = model._rendered("judge a") if shape.template else "judge a"
     assert words(model, model.encode_rendered(rendered)) == expected
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(shapes.PLAIN, id="no_template"),
+        pytest.param(replace(shapes.ZEPHYR, post=ROUND), id="template_writes_no_begin"),
+        pytest.param(replace(shapes.MISTRAL, post=ROUND), id="template_writes_the_begin"),
+    ],
+)
+def test_what_a_reward_model_reads_has_one_begin_and_ends_once(
+    shape: Shape, judge: Judge, items: list[Item]
+) -> None:
+    model = LM(None, tokenizer(shape), "x")
+    encoder = Encoder(model, judge)
+    group = encoder.responses(items[0])
+    texts = [(*group.prompt, *completion) for completion in group.completions]
+    texts.append(sum(astuple(encoder.pair(items[0], 0, 1)), ()))
+    turns = 1 + (shape.template == shapes.ZEPHYR.template)  # which closes the question too
+    for text in texts[:-1]:
+        found = words(model, text)
+        assert found.count("<s>") == 1 == found.index("<s>") + 1
+        assert found.count("</s>") == turns
+    last = words(model, texts[-1])
+    assert last.count("<s>") == 1 == last.index("<s>") + 1 and last[-1] == "</s>"
 
 
 def test_the_begin_is_found_where_most_words_are_unknown() -> None:
