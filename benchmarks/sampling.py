@@ -126,10 +126,10 @@ def generate(model: lm.LM, config: SamplerConfig, requests: list[Request]) -> in
                 input_ids=ids.to(model.model.device), attention_mask=mask.to(model.model.device),
                 do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
                 max_new_tokens=config.max_new_tokens,
-                pad_token_id=model.pad, eos_token_id=model.eos,
+                pad_token_id=model.pad, eos_token_id=model.end,
             )[:, width:]  # fmt: skip
         for row in output.tolist():
-            total += row.index(model.eos) + 1 if model.eos in row else len(row)
+            total += row.index(model.end) + 1 if model.end in row else len(row)
     return total
 
 

@@ -196,6 +196,15 @@ def _sampler(sampler: SamplerConfig) -> None:
         )
 
 
+def _stop_strings(sampler: SamplerConfig) -> None:
+    if "" in sampler.stop:
+        raise ConfigError("sampler.stop: an empty string would end every text before it begins")
+    if boxes := [one for one in sampler.stop if one in "\\boxed{" or "\\boxed" in one]:
+        raise ConfigError(
+            f"sampler.stop: {boxes[0]!r} would end every judgement before its \\boxed{{…}}"
+        )
+
+
 # ---- training
 
 
@@ -314,7 +323,8 @@ RELATIONS: dict[Callable[..., None], tuple[str, ...]] = {
             _ratings_are_not_learnt,
             _an_index_is_of_two,
         ),
-        *(secrecy.no_secrets, secrecy.no_password, _engine_of_the_model, _sampler),
+        *(secrecy.no_secrets, secrecy.no_password),
+        *(_engine_of_the_model, _sampler, _stop_strings),
         *(_something_to_learn, _grpo, _grpo_keeps_items, _grpo_samples_its_policy),
         *(_samples_differ, _ks_are_drawn),
     )

@@ -134,7 +134,14 @@ def _siblings(key: str) -> str:
 
 def view(cfg: Config, stage: str) -> dict[str, Any]:
     """The groups this stage reads, as plain values."""
-    return {name: dataclasses.asdict(getattr(cfg, name)) for name in STAGES[stage].reads}
+    return {name: _plain(getattr(cfg, name)) for name in STAGES[stage].reads}
+
+
+def _plain(group: Any) -> dict[str, Any]:
+    """A group as plain values, without keys of :data:`spct.schema.LATER` that are not set."""
+    late = {one.name for one in dataclasses.fields(group) if one.metadata == schema.LATER}
+    values = dataclasses.asdict(group)
+    return {name: value for name, value in values.items() if value or name not in late}
 
 
 def dump(value: Any) -> str:
@@ -179,7 +186,7 @@ class Slice:
     def as_dict(self) -> dict[str, Any]:
         """The groups as plain values, as manifests keep them."""
         reads = STAGES[self._stage].reads
-        return {name: dataclasses.asdict(getattr(self, name)) for name in reads}
+        return {name: _plain(getattr(self, name)) for name in reads}
 
     @classmethod
     def of(cls, cfg: Config, stage: str) -> Slice:

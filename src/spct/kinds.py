@@ -68,6 +68,7 @@ Policies = Annotated[list[Policy], Several()]
 SomePolicies = Annotated[list[Policy], Several(least=1)]
 Baselines = Annotated[list[Annotated[str, OneOf(*BASELINES)]], Several()]
 Models = Annotated[list[str], Several()]  # of conf/model
+Stops = Annotated[list[str], Several()]  # strings, no two of them equal
 Files = Annotated[list[str], Several(least=1)]
 World = Annotated[str, OneOf("v1", "real")]
 Dtype = Annotated[str, OneOf("float32", "bfloat16")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from spct import artifact, chat
+from spct import artifact, chat, ends, thoughts
 from spct.errors import ConfigError
+from spct.judge.neutralise import neutralise, special_tokens
 from spct.schema import ModelConfig
 from spct.training.attention import implementation
 from spct.training.batching import Example
@@ -88,32 +90,114 @@ class LM:
         """The day that its chat template writes, if it writes any: ``model.date``."""
         return "" if self.spec is None else self.spec.date
 
+    @cached_property
+    def ends(self) -> ends.Ends:
+        """What ends a text of this model: :func:`spct.ends.find`."""
+        size = len(self.tokenizer)
+        if self.weights is not None or self.spec is not None:
+            size = int(getattr(self.config.get_text_config(), "vocab_size", size))
+        return ends.find(self.tokenizer, _stated_ends(self), size)
+
     @property
-    def eos(self) -> int:
-        return int(self.tokenizer.eos_token_id)
+    def eos(self) -> frozenset[int]:
+        """Every token that ends a text: sampling stops at any of them."""
+        return self.ends.ids
+
+    @property
+    def end(self) -> int:
+        """The one of :attr:`eos` that ends a turn, which is taught. Raises ``ConfigError``."""
+        if self.ends.turn is None:
+            raise ConfigError(
+                f"model.source: no token ends a text of {self.source or 'this model'}: its "
+                "tokenizer has no eos_token, its generation config no eos_token_id and its chat "
+                "template none; name the eos_token in its tokenizer_config.json, or, if it is only "
+                "sampled, set sampler.stop"
+            )
+        return self.ends.turn
 
     @property
     def pad(self) -> int:
+        """Fills batches up, under a mask: never read, never taught, also where it is an end."""
         pad = self.tokenizer.pad_token_id
-        return self.eos if pad is None else int(pad)
+        return int(self.ends.turn or 0) if pad is None else int(pad)
+
+    @cached_property
+    def _begin(self) -> tuple[int, ...]:
+        return ends.begin(self.tokenizer)
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether its chat template opens thoughts at the end of every prompt."""
+        return bool(self.tokenizer.chat_template) and thoughts.opened(self._rendered("?"))
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Token ids of a prompt: through the chat template where the tokenizer has one."""
-        if self.tokenizer.chat_template:
-            text = self.conversation([{"role": "user", "content": text}], prompt=True)
-            return tuple(self.tokenizer.encode(text, add_special_tokens=False))
-        return tuple(self.tokenizer.encode(text))
+        """Token ids of a prompt: through the chat template where the tokenizer has one.
+
+        It has one begin, where the tokenizer knows any, and no end but those of the template.
+        """
+        return self.encode_rendered(self._rendered(text) if self.tokenizer.chat_template else text)
+
+    def encode_rendered(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text as it is, or as a chat template rendered it, with one begin."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return ends.begun(ids, self._begin, self.tokenizer.bos_token_id)
+
+    def encode_completion(self, text: str, *, ended: bool = True) -> tuple[int, ...]:
+        """Token ids of a completion and, if it ended itself, the end of a turn, if there is any.
+
+        What reads like an end within the text is written out and ends nothing.
+        """
+        ids = self.tokenizer.encode(neutralise(text, self._end_marks), add_special_tokens=False)
+        taught = ended and self.ends.turn is not None
+        return (*ids, self.end) if taught else tuple(ids)
+
+    @cached_property
+    def _end_marks(self) -> tuple[str, ...]:
+        """The ends that a text may hold by accident: those that are special tokens."""
+        special = set(special_tokens(self.tokenizer))
+        marks = self.tokenizer.convert_ids_to_tokens(sorted(self.eos))
+        return tuple(mark for mark in marks if mark in special)
 
     def conversation(self, turns: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
         """Turns as the chat template writes them (:func:`spct.chat.render`)."""
         return chat.render(self.tokenizer, turns, date=self.date, prompt=prompt)
 
-    def encode_completion(self, text: str) -> tuple[int, ...]:
-        """Token ids of a completion and the end-of-sequence token."""
-        return (*self.tokenizer.encode(text, add_special_tokens=False), self.eos)
+    def _rendered(self, text: str) -> str:
+        """A prompt as the chat template writes it."""
+        return self.conversation([{"role": "user", "content": text}], prompt=True)
 
-    def example(self, prompt: str, completion: str) -> Example:
-        return Example(self.encode_prompt(prompt), self.encode_completion(completion))
+    def example(self, prompt: str, completion: str, *, ended: bool = True) -> Example:
+        return Example(self.encode_prompt(prompt), self.encode_completion(completion, ended=ended))
+
+
+def _stated_ends(lm: LM) -> list[int]:
+    """The ids of ``eos_token_id`` in the generation config; without one, in the model's config.
+
+    That one may hold the mere default of its architecture, so of its ids only special tokens count.
+    """
+    import transformers
+
+    if lm.weights is None and lm.spec is None:
+        return []
+    stated = getattr(lm.weights, "generation_config", None)
+    if stated is None and lm.source:
+        revision = lm.spec.revision if lm.spec is not None else None
+        with suppress(OSError):  # there is no such file
+            stated = transformers.GenerationConfig.from_pretrained(lm.source, revision=revision)
+    if stated is None:
+        stated = transformers.GenerationConfig.from_model_config(lm.config)
+    listed = _listed(stated.eos_token_id)
+    if getattr(stated, "_from_model_config", False):
+        special = set(ends.special(lm.tokenizer).values())
+        defaults = (
+            set(_listed(getattr(lm.config.get_text_config(), "eos_token_id", None))) - special
+        )
+        return [one for one in listed if one not in defaults]
+    return listed
+
+
+def _listed(ids: int | Sequence[int] | None) -> list[int]:
+    return [ids] if isinstance(ids, int) else list(ids or ())
 
 
 def device() -> torch.device:

@@ -13,6 +13,9 @@ from typing import Any
 
 from spct import kinds as k
 
+# Of a key that older runs do not have: frozen only where it is set, so that they stay as they are.
+LATER = {"frozen": "if set"}
+
 
 @dataclass
 class PlanConfig:
@@ -84,7 +87,8 @@ class ModelConfig:
     revision: str | None
     dtype: k.Dtype
     trust_remote_code: bool
-    date: str = ""  # YYYY-MM-DD: the day that a chat template writes, if it writes any
+    # YYYY-MM-DD: the day that a chat template writes, if it writes any
+    date: str = field(default="", metadata=LATER)
 
 
 @dataclass
@@ -128,6 +132,7 @@ class SamplerConfig:
     top_p: k.Part
     max_errors: k.Share = 0.0  # share of a shard's samples that the engine may fail for good
     force_scores: bool = False  # constrain the end of a judgement to scores; native alone
+    stop: k.Stops = field(default_factory=list, metadata=LATER)  # a text ends before any of them
     vllm: VllmConfig = field(default_factory=VllmConfig)
     openai: OpenAIConfig = field(default_factory=OpenAIConfig)
 

@@ -34,24 +34,25 @@ def test_engines_agree_with_the_trainer(
     base: lm.LM, requests: list[Request], sampler_config: SamplerConfig, engine: str
 ) -> None:
     completions = build(base, replace(sampler_config, engine=engine)).sample(requests)
-    found = measure(base.model, requests, completions, base.eos)
+    found = measure(base.model, requests, completions)
     assert found.tokens == sum(len(c.logprobs) for c in completions) > 100
     gate(found, torch.float32, engine)
 
 
 def test_the_gap_is_that_of_each_token(base: lm.LM, requests: list[Request]) -> None:
     chosen = [requests[0], requests[11], requests[1]]
-    tokens = [(7, 9, 11), (5,), (8, base.eos)]
+    tokens = [(7, 9, 11), (5,), (8, base.end)]
     completions = []
     for request, ids, extra in zip(chosen, tokens, (0.25, -0.5, 0.0), strict=True):
         with torch.no_grad():
             logits = base.model(torch.tensor([request.prompt + ids])).logits[0]
         scaled = logits[len(request.prompt) - 1 : -1] / request.temperature
         exact = scaled.log_softmax(-1)[range(len(ids)), list(ids)] + extra
-        finish = "stop" if ids[-1] == base.eos else "length"
+        finish = "stop" if ids[-1] == base.end else "length"
         kept = ids[:-1] if finish == "stop" else ids
-        completions.append(Completion(kept, tuple(exact.tolist()), finish))
-    found = measure(base.model, chosen, completions, base.eos)
+        end = base.end if finish == "stop" else None
+        completions.append(Completion(kept, tuple(exact.tolist()), finish, end=end))
+    found = measure(base.model, chosen, completions)
     assert found.tokens == 6
     assert found.max == pytest.approx(0.5, abs=1e-4)
     assert found.mean == pytest.approx((3 * 0.25 + 0.5) / 6, abs=1e-4)
@@ -59,11 +60,11 @@ def test_the_gap_is_that_of_each_token(base: lm.LM, requests: list[Request]) -> 
 
 def test_what_cannot_be_compared_is_refused(base: lm.LM, requests: list[Request]) -> None:
     with pytest.raises(ValueError, match="no tokens"):
-        measure(base.model, [], [], base.eos)
+        measure(base.model, [], [])
     with pytest.raises(ValueError, match="no tokens"):
-        measure(base.model, requests[:1], [Completion((), (), "length")], base.eos)
+        measure(base.model, requests[:1], [Completion((), (), "length")])
     with pytest.raises(ValueError, match="1 log-probs for 2 tokens"):
-        measure(base.model, requests[:1], [Completion((5,), (-1.0,), "stop")], base.eos)
+        measure(base.model, requests[:1], [Completion((5,), (-1.0,), "stop", end=1)])
 
 
 @pytest.mark.parametrize("dtype", list(GATES))

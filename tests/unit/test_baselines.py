@@ -87,14 +87,14 @@ def test_a_chat_template_makes_the_response_the_assistants_turn(
         f"user: {item.messages[0]['content']} assistant: vivid < /s> ", add_special_tokens=False
     )
     assert list(group.prompt + group.completions[0]) == ids
-    assert encoder.text.eos not in group.completions[0]
+    assert encoder.text.end not in group.completions[0]
 
 
 def test_a_pair_is_shown_in_the_order_given(encoder: Encoder, items: list[Item]) -> None:
     one, two = (encoder.pair(items[0], *order) for order in ((0, 1), (1, 0)))
     first, second = items[0].responses
     text, turned = (encoder.text.tokenizer.decode(whole(pair)) for pair in (one, two))
-    assert "<judge> none index" in text and one.completion == (encoder.text.eos,)
+    assert "<judge> none index" in text and one.completion == (encoder.text.end,)
     assert text.index(first) < text.index(second) and turned.index(second) < turned.index(first)
 
 

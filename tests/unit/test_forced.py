@@ -101,3 +101,14 @@ def test_forced_log_probs_are_finite_and_certain_at_the_end(
     assert talker.tokenizer.decode(completion.ids).endswith("}")
     assert completion.logprobs[-1] == pytest.approx(0.0, abs=1e-6)
     assert all(value > float("-inf") for value in completion.logprobs)
+
+
+def test_a_box_in_thoughts_is_left_alone() -> None:
+    coder = tokenizer.build()
+    coder.add_tokens(["</think>"])
+    coder.chat_template = "{{ messages[0].content }}<think>"
+    forced = ForcedScores(lm.LM(None, coder, ""))  # type: ignore[arg-type]
+    thought = coder.encode("Scores: \\boxed{", add_special_tokens=False)
+    closed = coder.convert_tokens_to_ids("</think>")
+    assert forced.allowed(thought, (2, 1, 10)) is None
+    assert forced.allowed([*thought, closed, *thought], (2, 1, 10)) is not None

@@ -328,7 +328,7 @@ class Writer:
             if len(self.asked) % 3:
                 text = f"Principles: safe {len(self.asked)}"
         ids = tuple(self.model.tokenizer.encode(text))
-        return Completion(ids, (-1.0,) * (len(ids) + 1), "stop")
+        return Completion(ids, (-1.0,) * (len(ids) + 1), "stop", end=self.model.end)
 
 
 def test_every_group_writes_its_own_principles(
@@ -372,13 +372,13 @@ def test_rewards_and_long_prompts(
     assert group.rewards.shape == (7, 4)
     rewards = [1.0 if r.row.correct else -1.0 for r in group.members]
     assert group.rewards.flatten().tolist() == rewards and len(set(rewards)) == 2
-    examples = group.examples(talker.eos)
+    examples = group.examples()
     long = [len(r.prompt) > 24 for r in group.members]
     assert [example is None for example in examples] == long and 0 < sum(long) < 28
     for rollout, example in zip(group.members, examples, strict=True):
         if example is not None and rollout.completion is not None:
             ended = rollout.completion.finish == "stop"
-            end = (talker.eos,) if ended else ()
+            end = (talker.end,) if ended else ()
             assert example == Example(rollout.prompt, (*rollout.completion.ids, *end))
             assert len(example.completion) == len(rollout.completion.logprobs)
     metrics = group.metrics()

@@ -72,7 +72,7 @@ def test_with_defaults_the_stage_is_the_plain_loop(world: World) -> None:
         gains = advantages(rollouts.rewards, cfg.grpo.std, cfg.grpo.std_eps).flatten()
         policy.model.train()
         update(
-            policy.model, reference.model, [e for e in rollouts.examples(policy.eos) if e], gains,
+            policy.model, reference.model, [e for e in rollouts.examples() if e], gains,
             optimizer, cfg.grpo, first_step=step, max_tokens=24, device=torch.device("cpu"),
         )  # fmt: skip
     found = lm.load(replace(cfg.model, source=str(out))).model.state_dict()
@@ -182,9 +182,9 @@ def test_a_dead_group_still_bears_the_kl_term_by_default(
 ) -> None:  # fmt: skip
     rollouts = _sampled(talker, judge, items[:2], sampler_config, settings)
     rollouts.rewards[:] = torch.tensor([[1.0, -1, 1, -1], [1, 1, 1, 1]])
-    kept = Sequences.of(rollouts, settings, talker.eos)
+    kept = Sequences.of(rollouts, settings)
     assert kept.advantages[4:].tolist() == [0.0] * 4 and len(kept) == 8
-    live = Sequences.of(rollouts, replace(settings, skip_dead=True), talker.eos)
+    live = Sequences.of(rollouts, replace(settings, skip_dead=True))
     assert live.examples == kept.examples[:4]
     assert torch.equal(live.advantages, kept.advantages[:4])
     assert live.domains == ["pair"] * 4 and live.items == [items[0].id] * 4
@@ -223,7 +223,7 @@ def test_advantages_stay_over_a_group_of_several_prompts(
     rollouts = _sampled(talker, judge, items[:1], sampler_config, swapping)
     assert len({member.prompt for member in rollouts.members}) == 2
     rollouts.rewards[:] = torch.tensor([[1.0, -1, -1, -1]])
-    learned = Sequences.of(rollouts, swapping, talker.eos)
+    learned = Sequences.of(rollouts, swapping)
     assert learned.advantages.tolist() == pytest.approx([1.732] + [-0.577] * 3, abs=1e-3)
 
 
@@ -307,8 +307,8 @@ def test_an_empty_prompt_is_counted(
     empty = rollouts.members[4:8]
     assert {member.row.outcome for member in empty} == {Outcome.engine_error}
     assert [member.task for member in rollouts.members] == tasks
-    assert rollouts.rewards[1].tolist() == [-1.0] * 4 and rollouts.valid.all()
-    assert [example is None for example in rollouts.examples(talker.eos)[:12]] == (
+    assert rollouts.valid.any(dim=1).tolist() == [True, False, *[True] * 5]
+    assert [example is None for example in rollouts.examples()[:12]] == (
         [False] * 4 + [True] * 4 + [False] * 4
     )
     metrics = rollouts.metrics()
@@ -324,7 +324,8 @@ def test_a_group_without_a_readable_output_is_counted(
         def sample(self, requests: Sequence[Request]) -> list[Completion]:
             texts = ["nothing"] * 4 + ["\\boxed{8, 3}", "nothing", "nothing", "\\boxed{1, 3}"]
             ids = [tuple(talker.tokenizer.encode(text)) for text in texts]
-            return [Completion(each, (-1.0,) * (len(each) + 1), "stop") for each in ids]
+            values = [(each, (-1.0,) * (len(each) + 1)) for each in ids]
+            return [Completion(*one, "stop", end=talker.end) for one in values]
 
     tasks = tasks_of_step(judge, items[:2], 0, settings, seed=1)
     rollouts = sample_step(talker, Sampler(), sampler_config, judge, tasks, 4)

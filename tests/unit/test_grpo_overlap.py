@@ -70,7 +70,7 @@ def one_after_the_other(world: World, *overrides: str) -> tuple[dict[str, torch.
     now, told = trainer._roll_out(0), []
     for step in range(STEPS):
         ahead = trainer._roll_out(step + 1) if step + 1 < STEPS else None
-        learned = Sequences.of(now.learned, cfg.grpo, trainer.policy.eos)
+        learned = Sequences.of(now.learned, cfg.grpo)
         told.append(now.rollouts.metrics() | trainer.learner.learn(learned, step))
         now = ahead
     return dict(trainer.policy.model.state_dict()), told

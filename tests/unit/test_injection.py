@@ -177,7 +177,7 @@ def test_no_special_token_comes_out_of_the_tokenizer(shipped: lm.LM, data: st.Da
     wild = st.lists(st.sampled_from([*pieces(judge), "story"]), max_size=6).map("".join)
     texts = {field: f"x{data.draw(wild)}" for field in FIELDS}
     ids = shipped.encode_prompt(prompt_of(judge, texts))
-    assert not {shipped.eos, shipped.pad} & set(ids)
+    assert not {shipped.end, shipped.pad} & set(ids)
     honest = shipped.encode_prompt(prompt_of(judge, dict.fromkeys(FIELDS, "x")))
     for word in judge.template.delimiters:
         (token,) = shipped.tokenizer.encode(word)
@@ -205,7 +205,7 @@ def test_only_the_chat_templates_own_tokens_come_out() -> None:
     assert raw.count(ids["<|im_start|>"]) == 3  # the attack works on text as it is
     found = chat.encode_prompt(prompt_of(judge, dict.fromkeys(FIELDS, attack)))
     assert found.count(ids["<|im_start|>"]) == 2 and found.count(ids["<|im_end|>"]) == 1
-    assert ids["[INST]"] not in found and chat.eos not in found
+    assert ids["[INST]"] not in found and chat.tokenizer.eos_token_id not in found
 
 
 # ---- the parser --------------------------------------------------------------------------------

@@ -59,10 +59,10 @@ def greedy(model: lm.LM, prompt: Prompt, limit: int) -> Prompt:
     """What plain ``generate`` gives, without any sampler of ours, cut at the end of sequence."""
     output = model.model.generate(
         torch.tensor([prompt]), do_sample=False, max_new_tokens=limit, min_new_tokens=0,
-        eos_token_id=model.eos, pad_token_id=model.pad,
+        eos_token_id=model.end, pad_token_id=model.pad,
     )  # fmt: skip
     ids = output[0, len(prompt) :].tolist()
-    return tuple(ids[: ids.index(model.eos)] if model.eos in ids else ids)
+    return tuple(ids[: ids.index(model.end)] if model.end in ids else ids)
 
 
 # ---- a function of the request -----------------------------------------------------------------
@@ -318,10 +318,10 @@ def test_on_a_gpu_greedy_is_plain_generate(limit: int) -> None:
     for prompt, completion in zip(prompts, found, strict=True):
         output = model.model.generate(
             torch.tensor([prompt], device="cuda"), do_sample=False, max_new_tokens=limit,
-            eos_token_id=model.eos, pad_token_id=model.pad,
+            eos_token_id=model.end, pad_token_id=model.pad,
         )  # fmt: skip
         ids = output[0, len(prompt) :].tolist()
-        assert list(completion.ids) == (ids[: ids.index(model.eos)] if model.eos in ids else ids)
+        assert list(completion.ids) == (ids[: ids.index(model.end)] if model.end in ids else ids)
 
 
 # ---- other families ----------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_native_knows_the_family(name: str, sampler_config: SamplerConfig) -> No
     assert [c.ids for c in completions] == [greedy(model, prompt, 24) for prompt in prompts]
     with torch.no_grad():
         for prompt, completion in zip(prompts, completions, strict=True):
-            tokens = completion.ids + ((model.eos,) if completion.finish == "stop" else ())
+            tokens = completion.ids + ((model.end,) if completion.finish == "stop" else ())
             logits = model.model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
             expected = logits.log_softmax(-1)[range(len(tokens)), list(tokens)]
             np.testing.assert_allclose(completion.logprobs, expected, rtol=0, atol=1e-5)

@@ -163,4 +163,4 @@ def test_pretraining_writes_a_folder_that_loads(recipe: Recipe, tmp_path: Path) 
     assert model.params == artifact.read_manifest(one)["params"]
     assert model.hash == artifact.content_hash(one)[:16]
     assert model.tokenizer.decode(model.encode_completion(r"\boxed{8, 7}")[:-1]) == r"\boxed{8, 7}"
-    assert model.encode_completion("so")[-1] == model.eos != model.pad
+    assert model.encode_completion("so")[-1] == model.end != model.pad

@@ -10,7 +10,7 @@ import torch
 from spct import lm
 from spct.errors import ConfigError
 from spct.sampling.base import Completion, Request, Sampler, build, uniforms
-from spct.sampling.choose import choose, cut_at_eos
+from spct.sampling.choose import choose
 from spct.schema import SamplerConfig
 from spct.training.choice import completion_logprobs
 from spct.training.groups import Group
@@ -58,10 +58,10 @@ def greedy(model: lm.LM, prompt: tuple[int, ...], limit: int) -> tuple[int, ...]
     """What plain ``generate`` gives, without any sampler of ours, cut at the end of sequence."""
     output = model.model.generate(
         torch.tensor([prompt]), do_sample=False, max_new_tokens=limit, min_new_tokens=0,
-        eos_token_id=model.eos, pad_token_id=model.pad,
+        eos_token_id=model.end, pad_token_id=model.pad,
     )  # fmt: skip
     ids = output[0, len(prompt) :].tolist()
-    return tuple(ids[: ids.index(model.eos)] if model.eos in ids else ids)
+    return tuple(ids[: ids.index(model.end)] if model.end in ids else ids)
 
 
 # ---- the contract, for every engine ------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_stop_and_length(make: Callable[..., Sampler], tiny: lm.LM, prompts: lis
     assert len(stopped) > 3 and len(cut) > 3 and len(stopped) + len(cut) == len(completions)
     assert all(len(c.logprobs) == len(c.ids) + 1 <= 24 for c in stopped)
     assert all(len(c.logprobs) == len(c.ids) == 24 for c in cut)
-    assert not any(tiny.eos in c.ids for c in completions)
+    assert not any(tiny.end in c.ids for c in completions)
     assert all(c.logprob == pytest.approx(sum(c.logprobs)) for c in completions)
 
 
@@ -121,7 +121,7 @@ def test_logprobs_are_those_of_a_teacher_forced_pass(
     requests = ask(prompts, temperature, each=3)
     completions = make().sample(requests)
     for request, completion in zip(requests, completions, strict=True):
-        end = (tiny.eos,) if completion.finish == "stop" else ()
+        end = (tiny.end,) if completion.finish == "stop" else ()
         group = Group(request.prompt, (completion.ids + end,))
         with torch.no_grad():
             expected = completion_logprobs(tiny.model, [group], temperature or 1.0)
@@ -208,13 +208,3 @@ def test_extreme_draws_stay_inside() -> None:
 def test_draws_are_a_function_of_the_seed() -> None:
     assert (uniforms(3, 10)[:4] == uniforms(3, 4)).all()
     assert (uniforms(3, 4) != uniforms(4, 4)).all()
-
-
-def test_cut_at_eos() -> None:
-    tokens = torch.tensor([[5, 1, 7], [1, 1, 1], [5, 6, 7]])
-    values = torch.tensor([[-1.0, -2.0, 0.0], [-3.0, 0.0, 0.0], [-1.0, -1.0, -1.0]])
-    assert cut_at_eos(tokens, values, eos=1) == [
-        Completion((5,), (-1.0, -2.0), "stop"),
-        Completion((), (-3.0,), "stop"),
-        Completion((5, 6, 7), (-1.0, -1.0, -1.0), "length"),
-    ]

@@ -27,9 +27,9 @@ def test_it_takes_over_the_trainers_weights(
         refresh(sampler, policy, version)
         completions = sampler.sample(requests)
         check_versions(sampler, completions, version)
-        gate(measure(policy.model, requests, completions, policy.eos), torch.float32, "vllm")
+        gate(measure(policy.model, requests, completions), torch.float32, "vllm")
         if before is not None:
-            assert measure(policy.model, requests, before, policy.eos).mean > 0.01
+            assert measure(policy.model, requests, before).mean > 0.01
         before = completions
     apart._end(sampler._connection, sampler._process)
     assert not sampler._process.is_alive()

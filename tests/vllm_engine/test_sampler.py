@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_stop_and_length(engine: VllmSampler, base: lm.LM, prompts: Prompts) -> 
     assert len(stopped) > 3 and len(cut) > 3 and len(stopped) + len(cut) == len(completions)
     assert all(len(c.logprobs) == len(c.ids) + 1 <= 12 for c in stopped)
     assert all(len(c.logprobs) == len(c.ids) == 12 for c in cut)
-    assert not any(base.eos in c.ids for c in completions)
+    assert not any(base.end in c.ids for c in completions)
 
 
 def test_a_seed_fixes_the_draws_whatever_the_company(engine: VllmSampler, prompts: Prompts) -> None:
@@ -80,7 +81,7 @@ def test_the_distribution_is_the_models(engine: VllmSampler, base: lm.LM, prompt
     with torch.no_grad():
         logits = base.model(torch.tensor([prompts[1]])).logits[0, -1]
     expected = count * (logits.double() / temperature).softmax(-1).numpy()
-    first = [c.ids[0] if c.ids else base.eos for c in drawn]
+    first = [c.ids[0] if c.ids else base.end for c in drawn]
     counts = np.bincount(first, minlength=len(expected))
     common = expected > 5
     assert counts[~common].sum() <= expected[~common].sum() + 4 * expected[~common].sum() ** 0.5 + 1
@@ -93,7 +94,7 @@ def test_logprobs_agree_with_the_trainer(
     engine: VllmSampler, base: lm.LM, prompts: Prompts
 ) -> None:
     requests = [r for t in (1.0, 0.0, 0.6) for r in ask(prompts, t, each=4)]
-    found = measure(base.model, requests, engine.sample(requests), base.eos)
+    found = measure(base.model, requests, engine.sample(requests))
     assert found.tokens > 500
     gate(found, torch.float32, "vllm")
 
@@ -125,7 +126,7 @@ def test_samples_and_heads_share_their_prefix(engine: VllmSampler) -> None:
 def test_the_nucleus_and_its_logprobs(base: lm.LM, prompts: Prompts) -> None:
     drawn = sampler(lm.load(BASE, weights=False), top_p=0.5).sample(ask(prompts, each=4))
     for request, completion in zip(ask(prompts, each=4), drawn, strict=True):
-        tokens = completion.ids + ((base.eos,) if completion.finish == "stop" else ())
+        tokens = completion.ids + ((base.end,) if completion.finish == "stop" else ())
         with torch.no_grad():
             logits = base.model(torch.tensor([request.prompt + tokens])).logits[0]
         kept = nucleus(logits[len(request.prompt) - 1 : -1].log_softmax(-1), 0.5)
@@ -161,11 +162,11 @@ def test_an_adapter_is_added_to_the_weights(prompts: Prompts, tmp_path: Path) ->
     requests = ask(prompts, each=2)
     options = replace(CONFIG.vllm, adapter=str(tmp_path / "adapter"))
     completions = sampler(lm.load(BASE, weights=False), vllm=options).sample(requests)
-    assert measure(merged.model, requests, completions, merged.eos).mean > 0.1
+    assert measure(merged.model, requests, completions).mean > 0.1
     with torch.no_grad():
         for name, value in merged.model.named_parameters():
             value += added.get(name, 0.0)
-    gate(measure(merged.model, requests, completions, merged.eos), torch.float32, "vllm")
+    gate(measure(merged.model, requests, completions), torch.float32, "vllm")
 
 
 def test_an_adapter_gives_the_model_another_name(base: lm.LM, tmp_path: Path) -> None:
@@ -219,3 +220,32 @@ def test_a_step_that_hangs_is_an_error(
         release.set()
     names = list(engine._engine.llm_engine.output_processor.request_states)
     engine._engine.llm_engine.abort_request(names, internal=True)
+
+
+# ---- where texts end ---------------------------------------------------------------------------
+
+
+def test_every_end_of_the_model_stops_it_and_no_id_that_is_none(
+    base: lm.LM, prompts: Prompts, tmp_path: Path
+) -> None:
+    """Also with stop strings, for which the engine reads the tokenizer itself."""
+    greedy = ask(prompts, temperature=0.0)
+    plain = build(base, replace(CONFIG, engine="hf")).sample(greedy)
+    counts = Counter(token for completion in plain for token in completion.ids[3:])
+    (stated, _), (word, _) = counts.most_common(2)
+    lm.save(base, tmp_path)
+    made = json.loads((tmp_path / "generation_config.json").read_text())
+    made["eos_token_id"] = [base.end, stated, 10**6]
+    (tmp_path / "generation_config.json").write_text(json.dumps(made))
+    spec = replace(BASE, source=str(tmp_path))
+    string = base.tokenizer.decode([word])
+    reference, hollow = lm.load(spec), lm.load(spec, weights=False)
+    assert hollow.eos == reference.eos == {base.end, stated}
+    for stop in ([], [string]):
+        done = sampler(hollow, stop=stop).sample(greedy)
+        same_rule = build(reference, replace(CONFIG, engine="hf", stop=stop)).sample(greedy)
+        assert all(same(*pair) for pair in zip(done, same_rule, strict=True))
+        assert [(c.end, c.text) for c in done] == [(c.end, c.text) for c in same_rule]
+        assert {c.end for c in done} >= {stated}
+        assert ("stop_string" in {c.finish for c in done}) is bool(stop)
+        assert not any({stated, base.end} & set(c.ids) for c in done)

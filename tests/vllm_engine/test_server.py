@@ -143,7 +143,7 @@ def test_logprobs_are_those_of_a_forward_pass(url: str, base: lm.LM, api: str) -
     checked = 0
     for request, completion in zip(requests(1.0), done, strict=True):
         ids = tuple(base.tokenizer.encode(completion.text, add_special_tokens=False))
-        end = (base.eos,) if completion.finish == "stop" else ()
+        end = (base.end,) if completion.finish == "stop" else ()
         if len(ids + end) != completion.tokens:
             continue  # the text has no one way back to its tokens
         batch, _ = grouped([Example(base.encode_prompt(request.text), ids + end)])

@@ -46,7 +46,7 @@ def test_before_any_refresh_nothing_counts_as_fresh(
 ) -> None:
     requests = ask(prompts)
     completions = colocated.sample(requests)
-    gate(measure(policy.model, requests, completions, policy.eos), torch.float32, "vllm")
+    gate(measure(policy.model, requests, completions), torch.float32, "vllm")
     with pytest.raises(StageStopped, match="9 of version None"):
         check_versions(colocated, completions, 0)
 
@@ -62,8 +62,8 @@ def test_outputs_follow_the_weights(
         refresh(colocated, policy, version)
         completions = colocated.sample(requests)
         check_versions(colocated, completions, version)
-        assert measure(policy.model, requests, before, policy.eos).mean > 0.01
-        gate(measure(policy.model, requests, completions, policy.eos), torch.float32, "vllm")
+        assert measure(policy.model, requests, before).mean > 0.01
+        gate(measure(policy.model, requests, completions), torch.float32, "vllm")
         before = completions
 
 
@@ -105,7 +105,7 @@ def test_a_resting_engine_gives_memory_back(
     with pytest.raises(StageStopped, match="no weights"):
         colocated.sample(requests)
     refresh(colocated, policy, versions)
-    found = measure(policy.model, requests, colocated.sample(requests), policy.eos)
+    found = measure(policy.model, requests, colocated.sample(requests))
     gate(found, torch.float32, "vllm")
 
 
@@ -129,5 +129,5 @@ def test_a_weight_that_is_missing_is_named(
         colocated.sample(ask(prompts))
     refresh(colocated, policy, versions)
     requests = ask(prompts)
-    found = measure(policy.model, requests, colocated.sample(requests), policy.eos)
+    found = measure(policy.model, requests, colocated.sample(requests))
     gate(found, torch.float32, "vllm")

@@ -16,6 +16,7 @@ from spct.baselines import btrm, critic
 from spct.baselines.encoding import Encoder, together
 from spct.baselines.rows import Scored
 from spct.config import Slice
+from spct.finish import meaning
 from spct.metarm.model import MetaRM
 from spct.records import Item, Sample
 from spct.training.groups import Group
@@ -26,7 +27,7 @@ from spct.training.world import World
 class Critiqued(Encoder):
     """Reads responses with a critique each: the critic's prompt, what it wrote, the end.
 
-    Both by item, one a response. A critique cut off at the token limit stands as it is.
+    Both by item, one a response. A critique that did not end itself stands without an end.
     """
 
     prompts: Mapping[str, Sequence[tuple[int, ...]]]
@@ -35,7 +36,12 @@ class Critiqued(Encoder):
     def responses(self, item: Item) -> Group:
         """As :meth:`Encoder.responses`."""
         both = zip(self.prompts[item.id], self.critiques[item.id], strict=True)
-        return together([(*prompt, *self.text.encode_completion(row.text)) for prompt, row in both])
+        return together(
+            [
+                (*prompt, *self.text.encode_completion(row.text, ended=meaning(row.finish).end))
+                for prompt, row in both
+            ]
+        )
 
 
 def learn(

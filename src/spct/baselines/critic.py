@@ -21,6 +21,7 @@ from typing import Any
 from spct import artifact, lm, seeds
 from spct.config import Slice
 from spct.errors import StageStopped
+from spct.finish import meaning
 from spct.judge.neutralise import special_tokens
 from spct.judge.predicate import correct
 from spct.judge.task import Judge, Task, tasks
@@ -152,7 +153,7 @@ def kept(
     examples = []
     for item in items:
         given = [samples[0] for samples in rows[item.id]]
-        if any(row.scores is None for row in given):
+        if any(row.scores is None or not meaning(row.finish).read for row in given):
             ledger["invalid"] += 1
         elif not correct([row.scores[0] for row in given if row.scores], item.label):
             ledger["wrong"] += 1

@@ -4,7 +4,7 @@ One response: the conversation through the tokenizer's chat template, the respon
 assistant's turn, as reward models are commonly trained and served (TRL's RewardTrainer does so); a
 reference answer has no place there. A tokenizer without a template gets the judge's prompt for one
 response, and two responses always stand in the judge's prompt that asks which is best; both end in
-the end-of-sequence token. Principles are never asked for.
+the token that ends a turn. Principles are never asked for.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Encoder:
     def pair(self, item: Item, first: int, second: int) -> Example:
         """Two responses in one prompt, in this order."""
         prompt = self._rendered(item, [first, second], "index")
-        return Example(self.text.encode_prompt(prompt), (self.text.eos,))
+        return Example(self.text.encode_prompt(prompt), (self.text.end,))
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of so many tokens fits the model's context."""
@@ -51,14 +51,13 @@ class Encoder:
     def _one(self, item: Item, response: str) -> tuple[int, ...]:
         if not self.text.tokenizer.chat_template:
             alone = replace(item, responses=(response,))
-            return (*self.text.encode_prompt(self._rendered(alone, [0], "scores")), self.text.eos)
+            return (*self.text.encode_prompt(self._rendered(alone, [0], "scores")), self.text.end)
         marks = self.judge.special_tokens
         turns = [
             {name: neutralise(text, marks) for name, text in message.items()}
             for message in (*item.messages, {"role": "assistant", "content": response})
         ]
-        text = self.text.conversation(turns)
-        return tuple(self.text.tokenizer.encode(text, add_special_tokens=False))
+        return self.text.encode_rendered(self.text.conversation(turns))
 
     def _rendered(self, item: Item, order: Sequence[int], output: str) -> str:
         config = self.judge.config

@@ -18,7 +18,7 @@ from spct.judge.parse import Outcome
 from spct.judge.task import Judge, Reading, Task
 from spct.lm import LM
 from spct.records import Item, Label
-from spct.sampling.base import Completion, Sampler
+from spct.sampling.base import Sampler
 from spct.sampling.fill import Rollout, roll_out
 from spct.sampling.principles import Wanted, write
 from spct.schema import GrpoConfig, SamplerConfig
@@ -82,12 +82,12 @@ class Rollouts:
             torch.cat([self.valid, other.valid]),
         )
 
-    def examples(self, eos: int) -> list[Example | None]:
+    def examples(self) -> list[Example | None]:
         """Token ids to learn from, as sampled; None without a completion or without a reward."""
         return [
             None
             if member.completion is None or not valid
-            else Example(member.prompt, _tokens(member.completion, eos))
+            else Example(member.prompt, member.completion.sampled)
             for member, valid in zip(self.members, self.valid.flatten().tolist(), strict=True)
         ]
 
@@ -130,18 +130,15 @@ class Rollouts:
         return values
 
 
-def _tokens(completion: Completion, eos: int) -> tuple[int, ...]:
-    return (*completion.ids, eos) if completion.finish == "stop" else completion.ids
-
-
 def reward(correct: bool | None) -> float:
     """+1 if correct, else -1, unreadable outputs included (paper Eq. 11; no format reward)."""
     return 1.0 if correct else -1.0
 
 
 def _unrewarded(member: Rollout) -> bool:
-    """Readable, yet neither right nor wrong: the reward function raised."""
-    return member.row.outcome == Outcome.ok and member.row.correct is None
+    """Readable, yet neither right nor wrong (the reward function raised), or lost by the engine."""
+    unjudged = member.row.outcome == Outcome.ok and member.row.correct is None
+    return unjudged or member.row.outcome == Outcome.engine_error
 
 
 def items_from(items: Sequence[Item], position: int, count: int, seed: int) -> list[Item]:
@@ -260,9 +257,11 @@ class _PatientJudge(Judge):
 
     errors: list[str] = field(default_factory=list)
 
-    def read(self, item: Item, order: list[int], text: str, finish: str) -> Reading:
+    def read(
+        self, item: Item, order: list[int], text: str, finish: str, thinks: bool = False
+    ) -> Reading:
         try:
-            return super().read(item, order, text, finish)
+            return super().read(item, order, text, finish, thinks)
         except Exception as error:  # whatever a label or a reward of the user's own may raise
             self.errors.append(f"{item.id}: {type(error).__name__}: {error}")
-        return super().read(replace(item, label=_NO_LABEL), order, text, finish)
+        return super().read(replace(item, label=_NO_LABEL), order, text, finish, thinks)

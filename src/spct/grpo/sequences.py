@@ -33,7 +33,7 @@ class Sequences:
         return len(self.examples)
 
     @classmethod
-    def of(cls, rollouts: Rollouts, config: GrpoConfig, eos: int) -> Sequences:
+    def of(cls, rollouts: Rollouts, config: GrpoConfig) -> Sequences:
         """The members that have a completion and a reward, with the advantages of their groups.
 
         With ``skip_dead`` none of a dead group.
@@ -41,7 +41,7 @@ class Sequences:
         gains = advantages(rollouts.rewards, config.std, config.std_eps, rollouts.valid).flatten()
         silent = rollouts.dead() if config.skip_dead else [False] * len(rollouts.rewards)
         chosen, examples, sampler, left_out = [], [], [], []
-        for place, example in enumerate(rollouts.examples(eos)):
+        for place, example in enumerate(rollouts.examples()):
             completion = rollouts.members[place].completion
             if example is None or completion is None:
                 continue

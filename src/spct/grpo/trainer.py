@@ -157,7 +157,7 @@ class Trainer:
             metrics |= filled.metrics(config.prompts_per_step)
         if config.skip_dead:
             metrics["skipped_groups"] = float(sum(filled.learned.dead()))
-        sequences = Sequences.of(filled.learned, config, self.policy.eos)
+        sequences = Sequences.of(filled.learned, config)
         with self.clock("update"):
             metrics |= self.learner.learn(sequences, step)
         if config.eval_every and ((step + 1) % config.eval_every == 0 or step + 1 == config.steps):

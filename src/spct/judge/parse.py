@@ -7,10 +7,9 @@ is the completion alone, never the prompt. The choices the paper leaves open:
 * **The last box counts**, also when text or markdown follows it, or stands around it. ``\boxed``
   with white space before its brace is a box; the bare word in running text is not, except at the
   very end, where it is a box that the model was about to write.
-* **An unclosed last box** hides any earlier one: it is what the model was writing. So a cut inside
-  a number (``\boxed{8, 1`` of ``\boxed{8, 10}``) is never read as that number. It is
-  ``truncated`` if the token limit stopped the model (``finish == "length"``), else ``malformed``.
-  After such a stop a beginning of the word (``\``, ``\box``) is a box too.
+* **An unclosed last box** hides any earlier one: it is what the model was writing.
+* **A text that was cut off is not read at all**, however many boxes it has closed: nobody knows
+  which would have been its last. :data:`spct.finish.MEANING` says what comes of it.
 * **Entries** are ASCII integers separated by commas; white space around them is free. A minus sign
   is an integer out of range; leading zeros are harmless.
 * **Near misses stay malformed**: decimals (``8.5`` is no score of this scale, and ``8,5`` would be
@@ -29,24 +28,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
+
+from spct.finish import Outcome as Outcome
+from spct.finish import meaning
 
 _BOX = re.compile(r"\\boxed\s*(?:\{|\Z)")
-_BEGUN = re.compile(r"\\(?:b(?:o(?:x(?:e)?)?)?)?\Z")
 _INTEGER = re.compile(r"-?[0-9]+")
 _MAX_DIGITS = 18  # int() refuses very long literals; none of them is a score
-
-
-class Outcome(StrEnum):
-    """What came of one sample. All but ``ok`` are kept in the bank and never become a score."""
-
-    ok = "ok"
-    malformed = "malformed"
-    wrong_count = "wrong_count"
-    out_of_range = "out_of_range"
-    truncated = "truncated"
-    prompt_too_long = "prompt_too_long"  # set by the sampler: nothing was generated
-    engine_error = "engine_error"  # set by the sampler: the engine gave up on this sample
 
 
 @dataclass(frozen=True)
@@ -61,15 +49,16 @@ def parse(text: str, n: int, low: int, high: int, finish: str = "stop") -> Parse
     """Scores of ``n`` responses from one completion; see the module for every rule.
 
     ``low``..``high`` is the allowed range, both ends included (0..1 for a verdict). ``finish`` is
-    the sampler's finish reason; only ``"length"`` matters. Raises ``ValueError`` for ``n < 1`` or
-    an empty range, never for anything in ``text``.
+    the sampler's finish reason, a :class:`spct.finish.Finish`. Raises ``ValueError`` for ``n < 1``
+    or an empty range, never for anything in ``text``.
     """
     if n < 1 or low > high:
         raise ValueError(f"cannot ask for {n} scores in {low}..{high}")
-    cut = finish == "length"
-    content = None if cut and _BEGUN.search(text) else _last_box(text)
+    if (outcome := meaning(finish).outcome) is not None:
+        return Parsed(outcome)
+    content = _last_box(text)
     if content is None:
-        return Parsed(Outcome.truncated if cut else Outcome.malformed)
+        return Parsed(Outcome.malformed)
     entries = [entry.strip() for entry in content.split(",")]
     if not all(_INTEGER.fullmatch(entry) for entry in entries):
         return Parsed(Outcome.malformed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from spct import thoughts
 from spct.data.order import display_order, to_original
 from spct.judge import parse, probe, prompts
 from spct.judge.predicate import correct
@@ -107,14 +108,18 @@ class Judge:
             special_tokens=self.special_tokens,
         )
 
-    def read(self, item: Item, order: list[int], text: str, finish: str) -> Reading:
+    def read(
+        self, item: Item, order: list[int], text: str, finish: str, thinks: bool = False
+    ) -> Reading:
         """Outcome, scores in the original order and correctness of one completion.
 
+        Thoughts are not read, and a text that never closes them (``thinks``: they were opened by
+        the prompt) has no scores: :mod:`spct.thoughts`.
         An index is one point for the response chosen: points of k samples add up to the majority
         vote (paper Eq. 13).
         """
         output = self.output(item)
-        parsed = parse.parse(text, *self.box(item), finish)
+        parsed = parse.parse(thoughts.answer(text, thinks) or "", *self.box(item), finish)
         if parsed.scores is None:
             return Reading(parsed.outcome, None, None)
         shown = parsed.scores
@@ -159,11 +164,21 @@ class Task:
         prompt = judge.prompt(self.item, self.order, self.hint, text)
         return replace(self, prompt=prompt, principles=text, principle_tokens=tokens)
 
-    def row(self, judge: Judge, *, model: str, prompt_tokens: int, **completion: object) -> Sample:
-        """The bank row for a completion: text, finish, completion_tokens, logprob."""
-        reading = judge.read(
-            self.item, self.order, str(completion["text"]), str(completion["finish"])
-        )
+    def row(
+        self,
+        judge: Judge,
+        *,
+        model: str,
+        prompt_tokens: int,
+        thinks: bool = False,
+        **completion: object,
+    ) -> Sample:
+        """The bank row for a completion: text, finish, completion_tokens, logprob.
+
+        ``thinks``: the prompt ended within thoughts.
+        """
+        text, finish = str(completion["text"]), str(completion["finish"])
+        reading = judge.read(self.item, self.order, text, finish, thinks)
         return self._sample(judge, model, prompt_tokens, reading, completion)
 
     def failed(

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from spct import seeds
+from spct.finish import meaning
 from spct.judge.task import Judge
 from spct.lm import LM
 from spct.records import Item, Sample, read_bank, read_items
@@ -45,7 +46,8 @@ class Encoder:
 
     def __call__(self, row: Sample) -> Example:
         prompt = self.prompt(row.item_id, tuple(row.order), row.principles)
-        return Example(prompt, self.text.encode_completion(row.text))
+        ended = meaning(row.finish).end
+        return Example(prompt, self.text.encode_completion(row.text, ended=ended))
 
     def _prompt(
         self, item_id: str, order: tuple[int, ...], principles: str | None
@@ -57,7 +59,10 @@ class Encoder:
 def labelled(
     text: LM, judge: Judge, items: Path, banks: Iterable[Path]
 ) -> tuple[list[Labelled], dict[str, int]]:
-    """Examples and a count of the rows left out by reason (hinted, unreadable, no truth)."""
+    """Examples and a count of the rows left out by reason.
+
+    Hinted, unreadable, cut off (which older code read), no truth.
+    """
     encode = Encoder(text, judge, read_items(items))
     skipped: Counter[str] = Counter()
     kept = []
@@ -66,6 +71,8 @@ def labelled(
             skipped[row.kind] += 1
         elif row.scores is None:
             skipped[row.outcome] += 1
+        elif not meaning(row.finish).read:
+            skipped["cut_off"] += 1
         elif row.correct is None:
             skipped["no_truth"] += 1
         else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from spct import artifact, records
 from spct.errors import StageStopped
-from spct.judge.parse import Outcome
+from spct.finish import Outcome, meaning
 from spct.records import Sample
 from spct.schema import SelectConfig
 
@@ -66,9 +66,11 @@ def run(
 def judge_rows(rows: list[Sample], sizes: dict[str, int], select: SelectConfig) -> list[str]:
     """``"kept"`` or the reason of the rejection, one per row.
 
-    Plain rows (kind ``sample``): the outcome if it is not ok, ``wrong``, or ``too_easy`` if all
-    plain rows of the item are correct. Hinted rows know no too-easy rule: ``hinted_wrong`` or
-    ``hinted_<outcome>``. ``plain_unused`` or ``hinted_unused`` if ``select`` leaves out that kind.
+    Plain rows (kind ``sample``): the outcome if it is not ok, ``wrong``, ``cut_off`` if the text
+    did not end by itself or at a stop string (banks of older code read such rows), or ``too_easy``
+    if all plain rows of the item are correct. Hinted rows know no too-easy rule: ``hinted_wrong``,
+    ``hinted_cut_off`` or ``hinted_<outcome>``. ``plain_unused`` or ``hinted_unused`` if ``select``
+    leaves out that kind.
     """
     plain_correct: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
@@ -89,6 +91,8 @@ def _verdict(row: Sample, easy: bool, select: SelectConfig) -> str:
     if not _right(row):
         reason = "wrong" if row.outcome == Outcome.ok else row.outcome
         return reason if plain else f"hinted_{reason}"
+    if not meaning(row.finish).read:
+        return "cut_off" if plain else "hinted_cut_off"
     return "too_easy" if plain and easy and select.drop_too_easy else KEPT
 
 

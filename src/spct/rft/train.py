@@ -16,7 +16,8 @@ from spct import artifact, lm, seeds
 from spct.config import Slice
 from spct.data.general import read_general
 from spct.errors import StageStopped
-from spct.judge.neutralise import special_tokens
+from spct.finish import meaning
+from spct.judge.neutralise import neutralise, special_tokens
 from spct.judge.task import Judge
 from spct.records import read_bank, read_items
 from spct.sampling.limits import LONGER, fitting
@@ -49,11 +50,16 @@ def examples(
     by_id = {item.id: item for item in read_items(items)}
     judging = [
         model.example(
-            judge.prompt(by_id[row.item_id], row.order, principles=row.principles), row.text
+            judge.prompt(by_id[row.item_id], row.order, principles=row.principles),
+            row.text,
+            ended=meaning(row.finish).end,
         )
         for row in read_bank(rows)
     ]
-    pairs = read_general(general)
+    pairs = [
+        (neutralise(prompt, judge.special_tokens), completion)
+        for prompt, completion in read_general(general)
+    ]
     share = general_share / (1 - general_share)
     wanted = round(len(judging) * share) if judging else len(pairs)
     chosen = seeds.rng(seed, "rft", "general").permutation(len(pairs))[:wanted]

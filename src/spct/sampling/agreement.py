@@ -36,9 +36,9 @@ GATES = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (0.02, 0.5)}
 
 @torch.no_grad()
 def measure(
-    model: nn.Module, requests: Sequence[Request], completions: Sequence[Completion], eos: int
+    model: nn.Module, requests: Sequence[Request], completions: Sequence[Completion]
 ) -> Agreement:
-    """The gap on sampled tokens, ``eos`` included where a completion stopped.
+    """The gap on sampled tokens, the end included where a completion ended itself.
 
     Only for the whole distribution (``top_p`` 1). Raises ``ValueError`` if there is no token, or a
     completion without a log-prob for each of its tokens.
@@ -50,7 +50,7 @@ def measure(
             for request, completion in zip(requests, completions, strict=True)
             if request.temperature == temperature
         ]
-        gaps.append(_gaps(model, pairs, temperature or 1.0, eos))
+        gaps.append(_gaps(model, pairs, temperature or 1.0))
     every = torch.cat(gaps) if gaps else torch.zeros(0)
     if not len(every):
         raise ValueError("no tokens to compare")
@@ -58,12 +58,12 @@ def measure(
 
 
 def _gaps(
-    model: nn.Module, pairs: Sequence[tuple[Request, Completion]], temperature: float, eos: int
+    model: nn.Module, pairs: Sequence[tuple[Request, Completion]], temperature: float
 ) -> torch.Tensor:
     """``|sampler - trainer|`` of all tokens of requests of one temperature, [N] float32."""
     examples, sampled = [], []
     for request, completion in pairs:
-        tokens = (*completion.ids, eos) if completion.finish == "stop" else completion.ids
+        tokens = completion.sampled
         if len(completion.logprobs) != len(tokens):
             raise ValueError(f"{len(completion.logprobs)} log-probs for {len(tokens)} tokens")
         if tokens:

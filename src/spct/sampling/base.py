@@ -32,12 +32,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back: tokens without the end-of-sequence token, and why it stopped.
+    """What came back: the tokens before the end, the ``end`` sampled, if any, and why it stopped.
 
     ``logprobs`` are of the distribution sampled from (temperature applied; 1 for greedy), one per
-    token, the final end-of-sequence token included. ``finish`` is ``stop``, ``length`` or, where
-    nothing came back, ``error`` (the engine gave up; ``error`` says why) or ``too_long`` (it
-    refused the prompt for its length).
+    token, the end included. ``finish`` is a :class:`spct.finish.Finish`; where nothing came back
+    ``error`` says why. With ``stop_string``, ``ids`` are all tokens sampled, those of the stop
+    string too, and ``text`` is what stands before it.
 
     An engine without token ids leaves ``ids`` empty and gives ``text``, the counts ``tokens`` and
     ``prompt_tokens``, and ``logprobs`` if it knows them. ``version`` is that of the weights, where
@@ -52,6 +52,15 @@ class Completion:
     prompt_tokens: int | None = None
     error: str = ""
     version: int | None = None
+    end: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "finish", str(self.finish))  # resume states hold plain text alone
+
+    @property
+    def sampled(self) -> tuple[int, ...]:
+        """Every token sampled, the end included: what a policy gradient learns from."""
+        return self.ids if self.end is None else (*self.ids, self.end)
 
     @property
     def logprob(self) -> float | None:
@@ -60,7 +69,7 @@ class Completion:
 
     @property
     def count(self) -> int:
-        """Tokens generated, the end-of-sequence token included."""
+        """Tokens generated, the end included."""
         return len(self.logprobs) if self.tokens is None else self.tokens
 
 
@@ -108,14 +117,29 @@ ENGINES = {
 def build(lm: LM, config: SamplerConfig) -> Sampler:
     """The sampler named by ``sampler.engine``; its module is imported only here.
 
-    Raises ``ConfigError`` for an unknown engine, for one whose package is missing and for a model
-    it cannot sample.
+    Raises ``ConfigError`` for an unknown engine, for one whose package is missing, for a model
+    it cannot sample and for one of which nobody knows where its texts end.
     """
     if config.engine not in ENGINES:
         raise ConfigError(f"sampler.engine is {config.engine!r}; known: {', '.join(ENGINES)}")
+    if config.engine != "openai":
+        _check_end(lm, config.stop)
     module, name = ENGINES[config.engine].split(":")
     sampler: Sampler = getattr(importlib.import_module(module), name)(lm, config)
     return sampler
+
+
+def _check_end(lm: LM, stop: Sequence[str]) -> None:
+    """Raises ``ConfigError`` if texts of this model would end at the token limit alone."""
+    mark = lm.ends.mark
+    if mark and not any(one in mark for one in stop):
+        raise ConfigError(
+            f"sampler.stop: the chat template of {lm.source or 'the model'} closes a turn with "
+            f"{mark}, which is no token of its tokenizer, so its texts would run on into the next "
+            f"turn; set sampler.stop=['{mark}'], or add the token"
+        )
+    if not stop:
+        _ = lm.end  # raises
 
 
 # What only says how an endpoint is asked or an engine set up: the same rows are wanted with others.
@@ -132,6 +156,8 @@ def wanted(config: SamplerConfig) -> dict[str, Any]:
     """
     values = asdict(config)
     del values["max_errors"]
+    if not config.stop:
+        del values["stop"]
     for engine, names in HOW.items():
         for name in names:
             del values[engine][name]

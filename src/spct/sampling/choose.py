@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spct.sampling.base import Completion
-
 
 def nucleus(logprobs: Tensor, top_p: float) -> Tensor:
     """Log-probs [B, V] restricted to the smallest set of tokens holding ``top_p``, renormalised."""
@@ -40,17 +38,3 @@ def choose(
     if some_greedy:
         tokens = torch.where(greedy, logits.argmax(-1), tokens)
     return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
-
-
-def completion(ids: list[int], logprobs: list[float], eos: int) -> Completion:
-    """Tokens [T] and their log-probs [T] up to the first end-of-sequence token, if there is one."""
-    if eos not in ids:
-        return Completion(tuple(ids), tuple(logprobs), "length")
-    stop = ids.index(eos)
-    return Completion(tuple(ids[:stop]), tuple(logprobs[: stop + 1]), "stop")
-
-
-def cut_at_eos(tokens: Tensor, logprobs: Tensor, eos: int) -> list[Completion]:
-    """:func:`completion` of each row of [B, T]."""
-    rows = zip(tokens.tolist(), logprobs.tolist(), strict=True)
-    return [completion(ids, values, eos) for ids, values in rows]

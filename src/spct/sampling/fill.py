@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spct import artifact
-from spct.judge.parse import Outcome
+from spct.finish import Finish, Outcome, meaning
 from spct.judge.task import Judge, Task
 from spct.lm import LM
 from spct.progress import Progress
@@ -193,8 +193,7 @@ def roll_out(
     return result
 
 
-_TOO_LONG = Completion((), (), "too_long")
-_NOTHING = {"error": Outcome.engine_error, "too_long": Outcome.prompt_too_long}
+_TOO_LONG = Completion((), (), Finish.too_long)
 
 
 def _rollout(
@@ -202,13 +201,15 @@ def _rollout(
 ) -> Rollout:
     told = completion.prompt_tokens
     tokens = len(prompt) if told is None else told
-    if outcome := _NOTHING.get(completion.finish):
-        row = task.failed(judge, outcome, model=lm.hash, prompt_tokens=tokens)
+    known = meaning(completion.finish)
+    if known.lost and known.outcome:
+        row = task.failed(judge, known.outcome, model=lm.hash, prompt_tokens=tokens)
         return Rollout(task, row, prompt, None, completion.error)
     row = task.row(
         judge,
         model=lm.hash,
         prompt_tokens=tokens,
+        thinks=lm.thinks,
         text=text_of(lm, completion),
         finish=completion.finish,
         completion_tokens=completion.count,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from spct import thoughts
 from spct.lm import LM
 
 OPENED = "\\boxed{"
@@ -48,16 +49,16 @@ class ForcedScores:
     def allowed(self, made: Sequence[int], wanted: tuple[int, int, int]) -> list[int] | None:
         """Tokens that may follow ``made``; None if all may: no box is open, or it is past help.
 
-        ``wanted`` is the number of scores, the least and the greatest. After the close only the
-        end of sequence may follow.
+        ``wanted`` is the number of scores, the least and the greatest. After the close only an end
+        may follow, if the model has any.
         """
         n, _, high = wanted
         tail = list(made[-(_TAIL + n * (len(str(high)) + 2)) :])
         content = self._content(tail)
-        if content is None or not fits(content, *wanted):
+        if content is None or not fits(content, *wanted) or self._thinking(made):
             return None
         if content.endswith("}"):
-            return [self.lm.eos]
+            return sorted(self.lm.eos) or None
         near = [token for token, text in self.pieces.items() if fits(content + text, *wanted)]
         # A tokenizer may put a space between tokens, and 1 0 is not 10.
         return [t for t in near if fits(self._content([*tail, t]) or "", *wanted)] or None
@@ -66,6 +67,11 @@ class ForcedScores:
         """What stands after the last opening."""
         _, opened, content = str(self.lm.tokenizer.decode(tail)).rpartition(OPENED)
         return content if opened else None
+
+    def _thinking(self, made: Sequence[int]) -> bool:
+        """Whether it is a box in thoughts, which are not read."""
+        text = str(self.lm.tokenizer.decode(list(made)))
+        return thoughts.answer(text, self.lm.thinks) is None
 
     def mask(self, logits: Tensor, row: int, allowed: list[int]) -> None:
         """Leave row ``row`` of logits [B, V] only the allowed tokens, in place."""

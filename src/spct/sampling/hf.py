@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from spct.lm import LM
 from spct.sampling import held
 from spct.sampling.base import Completion, Request, uniforms
-from spct.sampling.choose import choose, cut_at_eos
+from spct.sampling.choose import choose
+from spct.sampling.stops import Stops
 from spct.schema import SamplerConfig
 
 
@@ -51,12 +57,24 @@ class _Dictated(LogitsProcessor):
         return torch.full_like(scores, float("-inf")).scatter(1, given, 0.0)
 
 
+class _AtStopString(StoppingCriteria):
+    """Ends each row whose text, from ``start`` on, holds a stop string."""
+
+    def __init__(self, stops: Stops, start: int) -> None:
+        self.stops, self.start = stops, start
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+        rows = input_ids[:, self.start :].tolist()
+        return torch.tensor([self.stops.written(ids) for ids in rows], device=input_ids.device)
+
+
 class HFSampler:
     """Batches of ``batch_size`` requests in the order asked, left-padded."""
 
     def __init__(self, lm: LM, config: SamplerConfig) -> None:
         """Raises ``ConfigError`` for a model whose own logits it would not sample from."""
         self.lm, self.config = lm, config
+        self.stops = Stops(lm, config)
         self.device = next(lm.model.parameters()).device
         held.check(lm, config, self._teacher)
 
@@ -69,11 +87,19 @@ class HFSampler:
     def _batch(self, requests: Sequence[Request]) -> list[Completion]:
         choice = _SeededChoice(requests, self.config, self.device)
         prompts = [request.prompt for request in requests]
-        output = self._generate(prompts, choice, self.config.max_new_tokens, self.lm.eos)
-        return cut_at_eos(output, torch.stack(choice.logprobs, 1), self.lm.eos)
+        tokens = sorted(self.stops.tokens) or None
+        strings = [_AtStopString(self.stops, max(map(len, prompts)))] if self.stops.strings else []
+        output = self._generate(prompts, choice, self.config.max_new_tokens, tokens, strings)
+        logprobs = torch.stack(choice.logprobs, 1).tolist()
+        return [self.stops.completion(*row) for row in zip(output.tolist(), logprobs, strict=True)]
 
     def _generate(
-        self, prompts: Sequence[tuple[int, ...]], choice: LogitsProcessor, limit: int, eos: Any
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        choice: LogitsProcessor,
+        limit: int,
+        ends: list[int] | None = None,
+        stops: Sequence[StoppingCriteria] = (),
     ) -> Tensor:
         """The tokens [B, T] that ``choice`` takes after each prompt, ``limit`` of them or fewer."""
         width = max(map(len, prompts))
@@ -92,8 +118,9 @@ class HFSampler:
                 max_new_tokens=limit,
                 do_sample=False,
                 pad_token_id=self.lm.pad,
-                eos_token_id=eos,
+                eos_token_id=ends,
                 logits_processor=LogitsProcessorList([choice]),
+                stopping_criteria=StoppingCriteriaList(stops),
             )
         finally:
             model.generation_config = own
@@ -105,6 +132,6 @@ class HFSampler:
         for start in range(0, len(lengths), size):
             some = lengths[start : start + size]
             choice = _Dictated([text[length : length + steps] for length in some])
-            self._generate([tuple(text[:length]) for length in some], choice, steps, None)
+            self._generate([tuple(text[:length]) for length in some], choice, steps)
             found.append(torch.stack(choice.logits, dim=1).flatten(0, 1))
         return torch.cat(found)

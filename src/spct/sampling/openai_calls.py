@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 
+from spct.finish import Finish
 from spct.sampling import openai_wire as wire
 from spct.sampling.base import Completion, Request
 from spct.schema import SamplerConfig
@@ -34,7 +35,7 @@ class Failure(Exception):
     billed: bool = False
 
 
-def lost(reason: str, finish: str = "error") -> Completion:
+def lost(reason: str, finish: Finish = Finish.error) -> Completion:
     """The completion of a request that came to nothing."""
     return Completion((), (), finish, text="", tokens=0, error=reason)
 
@@ -148,12 +149,12 @@ class Caller:
             status = _code(content["error"])  # some gateways put an error below a 200
         elif answer.is_success:
             try:
-                return wire.completion(content)
+                return wire.completion(content, self.config.stop)
             except wire.Unreadable as error:
                 raise Failure(f"unreadable: {error}", billed=True) from None
         said = wire.complaint(content)
         if wire.too_long(status, said):
-            return lost(wire.shortened(said, self.secret), "too_long")
+            return lost(wire.shortened(said, self.secret), Finish.too_long)
         raise self._failure(status, said, answer.headers.get("retry-after", ""))
 
     def _failure(self, status: int, said: str, retry_after: str) -> Failure:

@@ -7,9 +7,10 @@ them. No network here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spct.finish import OPENAI, Finish, meaning
 from spct.sampling.base import Completion, Request
 from spct.schema import SamplerConfig
 
@@ -43,6 +44,8 @@ def body(request: Request, served: str, config: SamplerConfig) -> dict[str, Any]
         asked["prompt"] = request.text
     if config.top_p < 1.0 and request.temperature > 0:
         asked["top_p"] = config.top_p
+    if config.stop:
+        asked["stop"] = list(config.stop)
     if config.openai.logprobs:
         asked["logprobs"] = True if chat else 1
     asked |= config.openai.extra
@@ -56,11 +59,13 @@ def most_tokens(asked: Mapping[str, Any], text: str, limit: int) -> int:
     return len(text.encode()) + TEMPLATE_TOKENS + new
 
 
-def completion(answer: Any) -> Completion:
-    """The completion in a decoded answer. Raises :class:`Unreadable` naming what is missing.
+def completion(answer: Any, stop: Sequence[str] = ()) -> Completion:
+    """The completion in a decoded answer. Raises :class:`Unreadable` naming what is missing, or how
+    the endpoint failed.
 
     The text is what the model answers; thoughts that an endpoint returns apart are left out, though
-    ``usage`` counts their tokens.
+    ``usage`` counts their tokens. ``stop``: the stop strings asked for, before which it ends
+    whether or not the endpoint took them out.
     """
     choice = _get(_get(answer, "choices", list), 0, dict)
     if "message" in choice:
@@ -70,14 +75,40 @@ def completion(answer: Any) -> Completion:
     if not isinstance(text, str):
         raise Unreadable("content is no text")
     usage = _get(answer, "usage", dict)
+    finish = _finish(choice, stop)
+    for one in stop if meaning(finish).read else ():
+        if one in text:  # the endpoint left it in
+            text, finish = text[: text.find(one)], Finish.stop_string
     return Completion(
         ids=(),
         logprobs=_logprobs(choice.get("logprobs")),
-        finish="length" if _get(choice, "finish_reason", str) == "length" else "stop",
+        finish=finish,
         text=text.encode("utf-8", "replace").decode(),  # half of a surrogate pair is no text
         tokens=_count(usage, "completion_tokens"),
         prompt_tokens=_count(usage, "prompt_tokens"),
+        error=_UNKNOWN.format(choice["finish_reason"]) if finish == Finish.unknown else "",
     )
+
+
+_UNKNOWN = "the endpoint ended a text for the reason {!r:.40}, which nobody here knows"
+
+
+def _finish(choice: Mapping[str, Any], stop: Sequence[str]) -> Finish:
+    """Why the text of a choice ended. Raises :class:`Unreadable` if the endpoint failed.
+
+    Most endpoints do not tell an end of the model's own from a stop string, which is therefore
+    what ``stop`` means wherever one was asked for; vLLM says which by ``stop_reason``.
+    """
+    said = _get(choice, "finish_reason", str)
+    finish = OPENAI.get(said.lower(), Finish.unknown)
+    if finish in (Finish.abort, Finish.error):
+        raise Unreadable(f"the endpoint ended the text with {said!r:.40}")
+    message = choice.get("message")
+    if finish == Finish.stop and isinstance(message, dict) and message.get("tool_calls"):
+        return Finish.tool_call
+    if finish == Finish.stop and stop and not isinstance(choice.get("stop_reason"), int):
+        return Finish.stop_string
+    return finish
 
 
 def complaint(answer: Any) -> str:

@@ -2,9 +2,10 @@
 
 The model that will judge writes them once for each distinct query; they then stand in every prompt
 of that query, as principles that were given. What it writes may hold more than was asked for: only
-what follows ``Principles:`` (or everything, without that word) up to a critique or a box counts.
-Nothing left, an output that the token limit cut, or a query too long for the prompt limit: the
-query has no principles and is judged as with ``principles: none``; manifests count such queries.
+what follows ``Principles:`` (or everything, without that word) up to a critique or a box counts,
+and nothing of its thoughts. Nothing left, an output that was cut off, or a query too long for the
+prompt limit: the query has no principles and is judged as with ``principles: none``; manifests
+count such queries.
 Queries that the engine failed are asked for again when the stage is; should it fail no more than a
 share of ``sampler.max_errors`` of them, the stage goes on and they have none for good.
 """
@@ -18,8 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spct import artifact
+from spct import artifact, thoughts
 from spct.errors import StageStopped
+from spct.finish import Outcome, meaning
 from spct.judge.task import Judge, Task
 from spct.lm import LM
 from spct.records import Item, Sample
@@ -59,12 +61,16 @@ def query_of(item: Item) -> str:
     return artifact.text_hash(json.dumps(list(item.messages), sort_keys=True))
 
 
-def read(text: str, finish: str) -> str | None:
-    """The principles in one completion; None if there are none (see the module)."""
-    if finish == "length":
+def read(text: str, finish: str, thinks: bool = False) -> str | None:
+    """The principles in one completion; None if there are none (see the module).
+
+    ``thinks``: the prompt ended within thoughts.
+    """
+    said = thoughts.answer(text, thinks)
+    if said is None or not meaning(finish).read:
         return None
-    start = _BEFORE.search(text)
-    rest = text[start.end() :] if start else text
+    start = _BEFORE.search(said)
+    rest = said[start.end() :] if start else said
     end = _AFTER.search(rest)
     return (rest[: end.start()] if end else rest).strip() or None
 
@@ -90,11 +96,12 @@ def write(
 
 
 def _note(lm: LM, done: Completion) -> Written:
-    if done.finish == "error":
+    known = meaning(done.finish)
+    if known.outcome == Outcome.engine_error:
         return Written(None, 0, done.error or "no reason given")
-    if done.finish == "too_long":
+    if known.lost:
         return Written(None, 0)
-    return Written(read(text_of(lm, done), done.finish), done.count)
+    return Written(read(text_of(lm, done), done.finish, lm.thinks), done.count)
 
 
 class Notebook:

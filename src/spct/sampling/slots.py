@@ -22,10 +22,11 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from spct.lm import LM
 from spct.sampling import masks
 from spct.sampling.base import Completion, Request
-from spct.sampling.choose import choose, completion
+from spct.sampling.choose import choose
 from spct.sampling.forced import ForcedScores
 from spct.sampling.graphs import Graphed
 from spct.sampling.prefix import Block
+from spct.sampling.stops import Stops
 from spct.schema import SamplerConfig
 from spct.training import head
 
@@ -136,6 +137,7 @@ class Slots:
 
     def __init__(self, lm: LM, config: SamplerConfig, width: int, count: int) -> None:
         self.lm, self.config, self.width = lm, config, width
+        self.stops = Stops(lm, config)
         self.device = next(lm.model.parameters()).device
         limit = config.max_new_tokens
         self.ids = torch.full((count, 1), lm.pad, device=self.device)
@@ -214,7 +216,7 @@ class Slots:
         self.logprobs[every, self.made] = logprobs.cpu().numpy()
         self.made += self.busy
         self.position += self.busy
-        done = (self.last == self.lm.eos) | (self.made == self.config.max_new_tokens)
+        done = self._ended() | (self.made == self.config.max_new_tokens)
         outgrown = np.flatnonzero(self.busy & ~done & (self.position == self.width))
         return (
             dict(self._finish(int(slot)) for slot in np.flatnonzero(self.busy & done)),
@@ -226,6 +228,13 @@ class Slots:
         self.ids.copy_(torch.from_numpy(self.last)[:, None])
         self.positions.copy_(torch.from_numpy(self.position))
         return self.forward(self._view())
+
+    def _ended(self) -> np.ndarray:
+        """For each slot whether its last token ends the text."""
+        ended = np.isin(self.last, list(self.stops.tokens))
+        for slot in np.flatnonzero(self.busy) if self.stops.strings else ():
+            ended[slot] |= self.stops.written(self.tokens[slot, : self.made[slot]].tolist())
+        return ended
 
     def _forced(self, logits: Tensor) -> Tensor:
         """Logits with the rows masked that must write nothing but their scores now."""
@@ -257,7 +266,7 @@ class Slots:
 
     def _finish(self, slot: int) -> tuple[int, Completion]:
         row = self._leave(slot)
-        return row.number, completion(row.tokens, row.logprobs, self.lm.eos)
+        return row.number, self.stops.completion(row.tokens, row.logprobs)
 
     def _outgrow(self, slot: int) -> Row:
         row = self._leave(slot)

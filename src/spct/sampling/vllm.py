@@ -23,10 +23,12 @@ from torch import Tensor
 
 from spct import artifact
 from spct.errors import ConfigError, StageStopped
+from spct.finish import VLLM, Finish, meaning
 from spct.lm import LM
 from spct.sampling.base import Completion, Request
 from spct.sampling.deadline import Deadline
 from spct.sampling.installed import MISSING
+from spct.sampling.stops import Stops
 from spct.schema import SamplerConfig
 
 # Places of a key-value block without GPU. vLLM's own 128 would share no shorter prefix.
@@ -44,6 +46,7 @@ class VllmSampler:
     def __init__(self, lm: LM, config: SamplerConfig) -> None:
         """Raises ``ConfigError`` for a missing package, model folder or adapter."""
         self.lm, self.config = lm, config
+        self.stops = Stops(lm, config)
         self.version: int | None = None
         self.cached_tokens = self.prompt_tokens = 0
         self._asleep = False
@@ -93,7 +96,7 @@ class VllmSampler:
         return names
 
     def _params(self, request: Request) -> Any:
-        """Stops at the end-of-sequence token alone, whatever the model's generation config says."""
+        """Stops where :class:`spct.sampling.stops.Stops` ends a text, whatever vLLM thinks."""
         from vllm import SamplingParams
 
         if 0 < request.temperature < LEAST_TEMPERATURE:
@@ -106,15 +109,19 @@ class VllmSampler:
             seed=request.seed,
             max_tokens=self.config.max_new_tokens,
             ignore_eos=True,
-            stop_token_ids=[self.lm.eos],
+            stop_token_ids=sorted(self.stops.tokens),
+            stop=list(self.stops.strings),
             logprobs=0,
-            detokenize=False,
+            detokenize=bool(self.stops.strings),
+            skip_special_tokens=False,
         )
 
     def _completion(self, output: Any) -> Completion:
         sampled = output.outputs[0]
-        if sampled.finish_reason not in ("stop", "length"):
-            raise StageStopped(f"vllm: a request ended with {sampled.finish_reason!r}")
+        finish = VLLM.get(sampled.finish_reason, Finish.unknown)
+        if meaning(finish).lost:
+            why = f"vllm ended the request with {sampled.finish_reason!r}"
+            return Completion((), (), finish, error=why, version=self.version)
         versions = [span.version for span in sampled.weight_versions or ()]
         if self.version is not None and versions != [str(self.version)]:
             raise StageStopped(
@@ -123,10 +130,13 @@ class VllmSampler:
         ids = tuple(sampled.token_ids)
         pairs = zip(ids, sampled.logprobs, strict=True)
         logprobs = tuple(entry[token].logprob for token, entry in pairs)
-        stopped = sampled.finish_reason == "stop"
-        return Completion(
-            ids[:-1] if stopped else ids, logprobs, sampled.finish_reason, version=self.version
-        )
+        done = self.stops.completion(ids, logprobs)
+        if finish == Finish.stop and done.finish == Finish.length:
+            raise StageStopped(
+                f"vllm: a text stopped at {sampled.stop_reason!r}, which is no end of this model "
+                "and not in sampler.stop"
+            )
+        return replace(done, version=self.version)
 
     # ---- weights -----------------------------------------------------------------------------
 
@@ -176,7 +186,7 @@ def _start(lm: LM, config: SamplerConfig, adapter: Any) -> Any:
         "revision": lm.spec.revision,
         "trust_remote_code": lm.spec.trust_remote_code,
         "dtype": lm.spec.dtype,
-        "skip_tokenizer_init": True,
+        "skip_tokenizer_init": not config.stop,
         "use_tqdm_on_load": False,
         "generation_config": "vllm",
         "logprobs_mode": "processed_logprobs",
