@@ -108,7 +108,7 @@ def _plain(measured: Measured, group: Group, *, ruled: bool) -> Iterator[Row]:
         parts = measured.statistics(_key(baseline), group, seeds)
         if parts:
             whole, prompts = stats.pooled(parts), measured.prompts(group, seeds)
-            low, high = stats.interval(whole.draws, measured.cfg.level, prompts)
+            low, high = stats.interval(whole, measured.cfg.level, prompts)
             part = Part(whole.value, low, high, whole.items, "" if ruled else NO_RULE)
             yield _row(group.benchmark, "subset", group.subset, baseline, part)
 

@@ -178,8 +178,9 @@ class Measured:
         if not parts:
             return None
         whole, level = stats.pooled(parts), self.cfg.level
-        low, high = stats.interval(whole.draws, level, self.clusters(key, group, seeds))
-        low_seeds, high_seeds = stats.seeds_interval([part.value for part in parts], level)
+        prompts = self.clusters(key, group, seeds)
+        low, high = stats.interval(whole, level, prompts)
+        low_seeds, high_seeds = stats.seeds_interval(parts, level, prompts)
 
         def values(name: str) -> Floats:
             pieces = [(self.cells[key][s], self.counted(key, group, s)) for s in seeds]
@@ -190,8 +191,8 @@ class Measured:
             accuracy=whole.value,
             low=low,
             high=high,
-            low_seeds=float(np.maximum(low_seeds, 0)),
-            high_seeds=float(np.minimum(high_seeds, 1)),
+            low_seeds=low_seeds,
+            high_seeds=high_seeds,
             items=whole.items,
             tokens=float(values("tokens").mean()),
             flops=float(values("flops").mean()),
@@ -236,9 +237,14 @@ def _rated(cell: Cell, rows: Index) -> bool:
 
 
 def _area(scores: Ranked, weights: Weights) -> Statistic | None:
-    """ROC-AUC of some items; draws that miss one of the classes are left at its value."""
+    """ROC-AUC of some items; draws that miss one of the classes are left at its value.
+
+    It is as sure as the rarer class lets it be.
+    """
     found = scores.auc(np.vstack([np.ones(weights.shape[1]), weights]))
     value, draws = float(found[0]), found[1:]
     if math.isnan(value):
         return None
-    return Statistic(value, np.where(np.isnan(draws), value, draws), weights.shape[1])
+    items, right = weights.shape[1], int(scores.right.sum())
+    draws = np.where(np.isnan(draws), value, draws)
+    return Statistic(value, draws, items, balance=2 * min(right, items - right) / items)

@@ -103,7 +103,7 @@ def _paper(
     for label, seeds in _labels(whole, measured).items():
         found = stats.pooled([whole[seed] for seed in seeds])
         prompts = sum(measured.prompts(group, seeds) for group, _ in four.values())
-        low, high = stats.interval(found.draws, measured.cfg.level, prompts)
+        low, high = stats.interval(found, measured.cfg.level, prompts)
         yield label, Part(found.value, low, high, found.items, "all four benchmarks are whole")
 
 

@@ -25,6 +25,10 @@ METHODS = ("voting", "mean_voting", "meta_voting", "random_voting")
 class Ranked(Protocol):
     """Items of a single response, as far as their ROC-AUC needs to know them."""
 
+    @property
+    def right(self) -> Bools:
+        """``(I,)``: whether the response is right."""
+
     def take(self, items: Index) -> Self:
         """The same of some items."""
 

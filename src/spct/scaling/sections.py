@@ -139,6 +139,6 @@ def pooled(benches: Sequence[Ruled], found: Sequence[Sections]) -> dict[str, Par
     for name in sorted(shared, key=lambda name: name == OVERALL):
         whole = stats.pooled([sections[name] for sections in found])
         level = first.measured.cfg.level
-        low, high = stats.interval(whole.draws, level, min(prompts, whole.items))
+        low, high = stats.interval(whole, level, min(prompts, whole.items))
         parts[name] = Part(whole.value, low, high, whole.items, told)
     return parts
