@@ -154,7 +154,8 @@ def test_curves_have_the_contract_and_every_point(two_seeds: Any) -> None:
     assert list(rows[0]) == [
         "run", "seed", "policy", "size", "benchmark", "subset", "method", "k", "k_meta",
         "metric", "accuracy", "low", "high", "low_seeds", "high_seeds", "items", "tokens", "flops",
-        "invalid_rate", "tie_rate", "rerun_sd", "mc_se", "note",
+        "invalid_rate", "tie_rate", "rerun_sd", "mc_se", "readable",
+        "accuracy_readable", "note",
     ]  # fmt: skip
     assert {row["seed"] for row in rows} == {"0", "1", "all"}
     grpo = pick(rows, policy="grpo", benchmark="toy_pairs", subset="all", seed="all")

@@ -60,6 +60,21 @@ class Scores:
         return np.divide(wins + ties / 2, mass, out=np.full(len(mass), np.nan), where=mass > 0)
 
 
+@dataclass(frozen=True)
+class Auc:
+    """ROC-AUC of the items judged by ratings: a value of all of them together, not of each."""
+
+    items: Index  # their places in the bench, ascending
+    votes: Votes  # of these items alone
+    method: str
+    k: int
+    share: float
+
+    def scores(self) -> Scores:
+        """What the AUC follows from; to be let go soon, it takes a number for each possible sum."""
+        return distributions(self.votes, self.method, self.k, self.share)
+
+
 def distributions(votes: Votes, method: str, k: int, share: float) -> Scores:
     """Distributions of the rating items' scores at k, the items in order.
 
