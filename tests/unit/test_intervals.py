@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -115,15 +116,16 @@ def test_a_real_difference_near_98_is_found_with_enough_items() -> None:
 @pytest.mark.medium
 def test_the_table_of_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
     """``benchmarks/coverage.py`` with few replicates: no cell fails, and the old way does."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import coverage as table
-
-    assert isinstance(table, ModuleType) and Path(str(table.__file__)).parent == BENCHMARKS
-    cells = table.measure(300)
-    assert min(cell.now for cell in cells) > 0.90  # 0.94 less the luck of 300 replicates
+    spec = spec_from_file_location("coverage_table", BENCHMARKS / "coverage.py")
+    assert spec is not None and spec.loader is not None
+    table = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, table)  # its dataclasses look themselves up
+    spec.loader.exec_module(table)
+    cells = table.measure(100)
+    assert min(cell.now for cell in cells) > 0.86  # 0.94 less the luck of 100 replicates
     for kind in {cell.kind for cell in cells}:
         mine = [cell for cell in cells if cell.kind == kind]
-        assert np.mean([cell.now for cell in mine]) > 0.95
+        assert np.mean([cell.now for cell in mine]) > 0.945
         if kind.startswith(("accuracy", "ROC")):
-            assert np.mean([cell.now for cell in mine]) < 0.975
+            assert np.mean([cell.now for cell in mine]) < 0.98
             assert min(cell.before for cell in mine) < 0.5

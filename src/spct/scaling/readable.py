@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import comb
 
 import numpy as np
 
@@ -27,13 +28,14 @@ class Reading:
 
     @classmethod
     def of(cls, votes: Votes, subsets: Subsets, ks: Sequence[int], invalid: str) -> Reading:
-        """Over the k-subsets of the samples, as :func:`spct.scaling.estimators.estimate` has them.
+        """Over the k-subsets of the samples, as :func:`spct.scaling.estimators.estimate` has them:
+        by counting, or, where subsets take equal parts of several display orders, by its own way.
 
         ``invalid`` is what an unreadable sample does in a vote.
         """
-        items = len(votes.valid)
-        read = {k: np.ones(items) for k in ks}
-        rows = np.flatnonzero(~votes.valid.all(axis=1))
+        usable = votes.valid.sum(axis=1)
+        read = {k: _any(votes.n, k)[usable] for k in ks}
+        rows = np.flatnonzero((usable < votes.n) & (votes.stratum is not None))
         if len(rows):
             own, points = subsets.take(rows), _points(votes.take(rows))
             # A readable sample gives a point to the first of two answers: a tie has none of them.
@@ -44,6 +46,11 @@ class Reading:
     def earned(self, credit: Floats, k: int) -> Floats:
         """What the votes with something to read add to an item's expected ``credit`` (I,)."""
         return np.maximum(credit - (1 - self.read[k]) * self.blank, 0)
+
+
+def _any(n: int, k: int) -> Floats:
+    """Chance that k of n samples hold one of u readable ones, by u, ``(n + 1,)``."""
+    return np.array([1 - comb(n - u, k) / comb(n, k) for u in range(n + 1)])
 
 
 def _points(votes: Votes) -> Votes:
