@@ -9,11 +9,13 @@ level from the fewest votes to the most.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spct.mirror_run import Mirror, digest, file_hash, safe, time_ms
+from spct.scaling.doubt import doubtful, warnings
 from spct.scaling.lines import policy_name
 from spct.scaling.table import HEADLINE, Row, headline, read_rows, select, unique
 
@@ -21,6 +23,7 @@ STAGE = "curve"
 LEVELS = ("greedy", "scalar")
 BLIND = "none"  # the policy of judges that read no content
 _MEASURED = ("accuracy", "low", "high")
+_READ = ("readable", "accuracy_readable")  # of votes of samples of which few can be read
 _SPENT = ("tokens", "flops", "invalid_rate", "tie_rate")
 # What ablations and overrides change most, as columns of the table of runs; by the first policy
 # that it matters to.
@@ -52,17 +55,24 @@ def curves(run: str, folder: Path, settings: Mapping[str, Any]) -> Iterator[Mirr
             **{"policy": policy, "size": size, "seed": mine[0]["seed"]},
             **_columns(settings, policy, size),
         }
+        doubts = warnings(mine)
         name = "content-blind rules" if policy == BLIND else f"{policy_name(policy)} {size}"
         yield Mirror(
             key=f"{run}/{STAGE}/{policy}/{size}/{slice_hash}",
             name=f"{run}: {name}",
-            content=digest([*metrics, *params.items()]),
+            content=digest([*metrics, *params.items(), *doubts]),
             time_ms=time_ms(path),
-            tags={"spct.stage": STAGE, "spct.slice": slice_hash},
+            tags={"spct.stage": STAGE, "spct.slice": slice_hash, **noted(doubts)},
             params=params,
             metrics=metrics,
             nested=False,
         )
+
+
+def noted(doubts: Sequence[str]) -> dict[str, str]:
+    """The warnings as tags: one to search for, and the description that MLflow shows."""
+    text = ".\n\n".join(doubts)
+    return {"spct.warning": text, "mlflow.note.content": f"Look here. {text}."} if doubts else {}
 
 
 def _ks(rows: list[Row], row: Row) -> list[int]:
@@ -76,9 +86,11 @@ def _ks(rows: list[Row], row: Row) -> list[int]:
 def _metrics(row: Row, ks: Sequence[int]) -> Iterator[tuple[str, float, int]]:
     votes = row["k"] > 0 and row["method"] not in LEVELS
     place = f"{row['benchmark']}/{row['method']}"
-    for column in (*_MEASURED, *(_SPENT if votes else ())):
-        if row[column] == row[column]:
-            yield from ((f"{column}/{place}", row[column], k) for k in ks)
+    read = _READ if votes and doubtful(row) else ()
+    for column in (*_MEASURED, *(_SPENT if votes else ()), *read):
+        value = row.get(column, math.nan)  # older curves lack some
+        if value == value:
+            yield from ((f"{column}/{place}", value, k) for k in ks)
 
 
 def _columns(settings: Mapping[str, Any], policy: str, size: str) -> dict[str, Any]:

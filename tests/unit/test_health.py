@@ -25,6 +25,7 @@ from spct.records import Item, Label
 from spct.scaling.banks import Draws
 from spct.scaling.grid import OUTCOMES, strata
 from spct.scaling.stats import interval, item_weights
+from spct.scaling.stats import mean as mean_of
 from spct.scaling.votes import Votes
 from spct.schema import ScalingConfig
 
@@ -131,7 +132,7 @@ def test_ratios_means_and_gaps() -> None:
     found = evaluate(
         [
             share("g", "share", 1, top, bottom),
-            mean("g", "mean", None, np.array([1.0, np.nan, 3, np.nan])),
+            mean("g", "mean", None, np.array([1.0, np.nan, 3, np.nan]), "free"),
             Measure("g", "gap", None, bottom, (top, bottom, bottom, bottom), gap),
             share("g", "none", None, top * 0, bottom * 0),
         ],
@@ -146,7 +147,7 @@ def test_ratios_means_and_gaps() -> None:
 
 
 def test_seeds_are_joined_item_by_item() -> None:
-    one, two = (mean("g", "m", 3, np.array(values)) for values in ([1.0, 2.0], [6.0]))
+    one, two = (mean("g", "m", 3, np.array(values), "free") for values in ([1.0, 2.0], [6.0]))
     whole = join([one, two])
     assert whole.key == ("g", "m", 3)
     names = ["a", "b", "c"]
@@ -163,7 +164,7 @@ def test_a_prompt_is_one_cluster() -> None:
         weights = item_weights(labels, 400, 0)
         (found,) = evaluate([mean("g", "m", 1, values)], weights, labels, 0.9)
         assert found is not None
-        bounds = interval(weights @ values, 0.9, len(set(labels)))
+        bounds = interval(mean_of(values, weights), 0.9, len(set(labels)))
         assert (found.low, found.high) == pytest.approx(bounds, abs=1e-6)
         widths.append(found.high - found.low)
     assert widths[0] > 3 * widths[1]

@@ -44,7 +44,7 @@ def test_the_page_holds_what_a_reader_needs(built: Path) -> None:
     for text in (
         "2 seeds (0, 1)",
         "toy_pairs 40, toy_single 40",
-        "90 % bootstrap",
+        "90 % intervals over items",
         "GRPO m",
         "random half",
         "+3.1",
@@ -76,6 +76,7 @@ def test_the_page_holds_what_a_reader_needs(built: Path) -> None:
         '<td class="text">40 of 40: &lt;one&gt;</td>',
     ):
         assert text in page, text
+    assert "can be read" not in page and "gain over readable votes" not in page
     assert page.count("<svg") == 3  # the curves, what was selected, the meta RM's training
     assert "Look here" in page and "select m, seed 0: nothing was kept of 9" in page
     assert {path.name for path in built.iterdir()} == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from spct.scaling import student
 from spct.scaling.stats import (
+    Scale,
     Statistic,
+    averaged,
     detectable,
     difference,
     holm,
@@ -67,7 +70,8 @@ def test_few_items_have_intervals_as_wide_as_t() -> None:
     """Plain percentiles of 8 normal values cover 90 %."""
     draw, weights = np.random.default_rng(0), item_weights(names(8), 999, 0)
     samples = draw.normal(size=(2000, 8))
-    ends = np.array([interval(mean(row, weights).draws, 0.95, 8) for row in samples])
+    found = [replace(mean(row, weights), scale="free") for row in samples]
+    ends = np.array([interval(one, 0.95, 8) for one in found])
     assert 0.93 <= np.mean((ends[:, 0] <= 0) & (ends[:, 1] >= 0)) <= 0.97
 
 
@@ -98,22 +102,23 @@ def test_pairing_removes_what_both_share() -> None:
     ]
     sure = difference(gaps[:1], 100, 0.95)
     assert sure.value == pytest.approx(0.05)
-    assert sure.low == pytest.approx(0.05) and sure.high == pytest.approx(0.05)
+    assert 0 < sure.low < 0.05 < sure.high < 0.1
     assert (sure.positive, sure.seeds, sure.items) == (1, 1, 100)
-    assert sure.p < 0.01 and sure.mde == pytest.approx(0, abs=1e-9)
+    assert sure.p < 0.01 and 0 < sure.mde < 0.05
     assert math.isnan(sure.low_seeds) and math.isnan(sure.high_seeds)
     mixed = difference(gaps, 300, 0.95)
     assert (mixed.positive, mixed.seeds, mixed.items) == (2, 3, 300)
     assert mixed.value == pytest.approx(0.1 / 3)
     reach = 4.30265 * np.std(shifts, ddof=1) / math.sqrt(3)
-    assert mixed.high_seeds - mixed.value == pytest.approx(reach, rel=1e-5)
-    assert mixed.value - mixed.low_seeds == pytest.approx(reach, rel=1e-5)
+    assert (mixed.high_seeds - mixed.low_seeds) / 2 == pytest.approx(reach, rel=0.05)
+    assert mixed.low_seeds < 0 < mixed.value < mixed.high_seeds
 
 
 def test_rounding_is_no_difference() -> None:
     values, weights = np.random.default_rng(0).random(500), item_weights(names(500), 400, 0)
     gap = difference([mean(values * 0.1 * 3, weights) - mean(values * 0.3, weights)], 500, 0.95)
-    assert (gap.value, gap.low, gap.high, gap.p, gap.positive) == (0, 0, 0, 1, 0)
+    assert (gap.value, gap.p, gap.positive) == (0, 1, 0)
+    assert gap.low == -gap.high and 0 < gap.high < 0.01  # of what was not seen
 
 
 def test_seeds_are_pooled_by_their_items() -> None:
@@ -123,35 +128,129 @@ def test_seeds_are_pooled_by_their_items() -> None:
     np.testing.assert_allclose(whole.draws, [0.75, 0.7])
 
 
+def gap_of(draws: np.ndarray, value: float = 0.0, scale: Scale = "gap") -> Statistic:
+    return Statistic(value, draws, 100, scale)
+
+
 def test_p_is_where_the_interval_ends_at_zero() -> None:
-    draws = np.random.default_rng(0).normal(0.4, 0.2, 5000)
-    p = p_value(draws, 12)
-    low, _ = interval(draws, 1 - p, 12)
-    assert low == pytest.approx(0, abs=0.005)
-    assert p_value(-draws, 12) == pytest.approx(p)
-    assert p > p_value(draws, 5000) == pytest.approx(2 * np.mean(draws <= 0), abs=0.001)
-    assert p_value(np.zeros(99), 9) == p_value(np.ones(99), 1) == 1.0
-    assert p_value(np.ones(99), 10_000) == pytest.approx(0.02, abs=1e-4)
+    draws = np.random.default_rng(0).normal(0.2, 0.1, 5000)
+    for prompts in (12, 5000):
+        found = gap_of(draws, 0.2)
+        p = p_value(found, prompts)
+        assert interval(found, 1 - p, prompts)[0] == pytest.approx(0, abs=1e-9)
+        assert p_value(gap_of(-draws, -0.2), prompts) == pytest.approx(p)
+    assert p_value(gap_of(draws, 0.2), 12) > p == pytest.approx(0.0455, abs=0.004)
+    assert p_value(gap_of(np.zeros(99)), 9) == p_value(gap_of(np.ones(99), 1.0), 1) == 1.0
 
 
-def test_one_prompt_has_no_interval() -> None:
-    assert all(math.isnan(end) for end in interval(np.ones(9), 0.95, 1))
+@pytest.mark.parametrize("scale", ["share", "gap", "free"])
+def test_one_prompt_has_no_interval(scale: Scale) -> None:
+    found = gap_of(np.ones(9), 1.0, scale)
+    assert all(math.isnan(end) for end in interval(found, 0.95, 1))
 
 
-def test_seeds_interval_is_students() -> None:
-    """Values of a t interval worked by hand: mean 2, s = 1, t(0.975, 2) = 4.3027."""
-    assert seeds_interval([1.0, 2.0, 3.0], 0.95) == pytest.approx((-0.48414, 4.48414), abs=1e-4)
-    assert seeds_interval([1.0, 3.0], 0.9) == pytest.approx((2 - 6.31375, 2 + 6.31375), abs=1e-4)
-    assert all(math.isnan(end) for end in seeds_interval([0.5], 0.95))
+def test_seeds_interval_is_students_where_items_abound() -> None:
+    """Values of a t interval worked by hand: s = 0.1, t(0.975, 2) = 4.3027, t(0.95, 1) = 6.31."""
+
+    def seeds_of(*means: float) -> list[Statistic]:
+        return [Statistic(each, np.full(9, each), 10**9, "gap") for each in means]
+
+    three, two = seeds_of(0.1, 0.2, 0.3), seeds_of(0.1, 0.12)
+    many = 10**9
+    assert seeds_interval(three, 0.95, many) == pytest.approx((-0.048414, 0.448414), abs=1e-5)
+    assert seeds_interval(two, 0.9, many) == pytest.approx((0.046862, 0.173138), abs=1e-6)
+    assert all(math.isnan(end) for end in seeds_interval(three[:1], 0.95, many))
+
+
+def test_seeds_that_are_all_right_leave_room_for_one_that_is_not() -> None:
+    alike = [Statistic(1.0, np.ones(9), 300) for _ in range(3)]
+    low, high = seeds_interval(alike, 0.95, 900)
+    assert 0.97 < low < 0.99 and high == 1.0
 
 
 def test_detectable_effect_is_found_with_its_power() -> None:
     unit = np.random.default_rng(0).normal(size=200_000)
-    unit /= unit.std(ddof=1)
-    effect = detectable(unit, 0.95)
-    assert effect == pytest.approx(2.8016, abs=1e-4)
-    assert np.mean(unit + effect > NormalDist().inv_cdf(0.975)) == pytest.approx(0.8, abs=0.005)
-    assert detectable(3 * unit, 0.9, power=0.5) == pytest.approx(3 * 1.64485, abs=1e-4)
+    unit *= 0.01 / unit.std(ddof=1)
+    effect = detectable(gap_of(unit), 0.95, 10**6)
+    assert effect == pytest.approx(0.028016, abs=1e-6)
+    assert np.mean(unit + effect > 0.01 * NormalDist().inv_cdf(0.975)) == pytest.approx(
+        0.8, abs=5e-3
+    )
+    assert detectable(gap_of(3 * unit), 0.9, 10**6, power=0.5) == pytest.approx(0.0493456, abs=1e-6)
+
+
+def ends_of(credits: list[float], level: float = 0.95) -> tuple[float, float]:
+    """The interval of independent items."""
+    labels = names(len(credits))
+    return interval(mean(np.array(credits), item_weights(labels, 4000, 0)), level, len(labels))
+
+
+def test_nothing_wrong_is_no_certainty() -> None:
+    """30 right of 30: Wilson ends at 0.8865 (0.875 with t), Agresti and Coull at 0.865 (0.85)."""
+    low, high = ends_of([1.0] * 30)
+    assert 0.84 < low < 0.875 and high == 1.0
+    assert ends_of([0.0] * 30) == pytest.approx((0.0, 1 - low))
+
+
+def test_half_right_is_as_wide_as_the_wald_interval() -> None:
+    low, high = ends_of([0.0, 1.0] * 500)
+    assert (low, high) == pytest.approx((0.5 - 0.031, 0.5 + 0.031), abs=0.001)
+
+
+def test_votes_are_surer_than_coins_where_enough_of_them_fail() -> None:
+    """Credits of 0.3 and 0.7 vary by 0.04 where coins do by 0.25; few equal ones prove little."""
+    low, high = ends_of([0.3, 0.7] * 500)
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.04 / 1000), rel=0.02)
+    few, many = ends_of([0.99] * 20), ends_of([0.99] * 2000)
+    assert few[0] < 0.86 and many[0] > 0.985
+
+
+def test_a_prompt_fails_whole() -> None:
+    """Items of one prompt, all right, are as sure as their prompts."""
+    labels = [str(i // 5) for i in range(100)]
+    found = mean(np.ones(100), item_weights(labels, 400, 0))
+    assert interval(found, 0.95, 20) == pytest.approx(ends_of([1.0] * 20))
+
+
+def test_the_rarer_class_tells_how_sure_an_area_is() -> None:
+    perfect = Statistic(1.0, np.ones(99), 100, balance=0.2)  # 10 right, 90 wrong
+    assert interval(perfect, 0.95, 100) == pytest.approx(ends_of([1.0] * 20))
+
+
+def test_pairs_without_difference_leave_room_for_one() -> None:
+    """Bonett and Price by hand: no discordant pair of 30 is 0 ± t(0.975, 29) √2 / 32."""
+    weights = item_weights(names(30), 400, 0)
+    same = mean(np.ones(30), weights) - mean(np.ones(30), weights)
+    low, high = interval(same, 0.95, 30)
+    assert (low, high) == pytest.approx((-0.09039, 0.09039), abs=1e-5)
+    assert detectable(same, 0.95, 30) == pytest.approx(2.8016 * math.sqrt(2) / 32, rel=1e-4)
+
+
+def test_small_differences_are_smoothed_by_small_ones() -> None:
+    """Many differences of 0.1 say that others are of that kind; five of them do not."""
+
+    def width(count: int) -> float:
+        signs = np.resize([0.1, -0.1], count)
+        weights = item_weights(names(count), 4000, 0)
+        low, high = interval(
+            mean(0.5 + signs, weights) - mean(0 * signs + 0.5, weights), 0.95, count
+        )
+        return (high - low) / 2
+
+    assert width(1000) == pytest.approx(1.96 * 0.1 / math.sqrt(1000), rel=0.05)
+    assert width(6) > 4 * 0.1 / math.sqrt(6)
+
+
+@pytest.mark.parametrize("scale", ["share", "gap", "free"])
+def test_means_of_benchmarks_count_them_alike(scale: Scale) -> None:
+    parts = [
+        Statistic(value, np.full(5, value), items, scale, np.full(items, value, dtype=np.float32))
+        for value, items in ((0.2, 300), (0.6, 100))
+    ]
+    whole = averaged(parts)
+    assert (whole.value, whole.items, whole.scale) == (0.4, 400, scale)
+    assert whole.values is not None and whole.values.mean() == pytest.approx(0.4)
+    assert whole.balance == pytest.approx(0.75)  # (½)² / 300 + (½)² / 100 = 1 / 300
 
 
 @pytest.mark.parametrize(

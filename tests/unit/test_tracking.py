@@ -211,6 +211,28 @@ def test_what_has_no_k_is_a_level(tracker: Any) -> None:
         assert not history(root, run_id, f"tokens/toy_pairs/{method}")
 
 
+def test_few_readable_samples_are_told_beside_the_curve(tmp_path: Path) -> None:
+    make_results(tmp_path)
+    path = tmp_path / f"results/{RUN}/curves.csv"
+    rows = [curve_row(k, 0.6) | {"readable": 0.2 * k, "accuracy_readable": 0.7} for k in (1, 2)]
+
+    def told(invalid: float) -> Any:
+        shown = [row | {"invalid_rate": invalid} for row in rows]
+        artifact.write_csv(path, COLUMNS, shown)
+        (found,) = curves(RUN, path.parent, {})
+        return found
+
+    quiet, loud = told(0.2), told(0.81)
+    assert "spct.warning" not in quiet.tags
+    assert not any(name.startswith("readable/") for name, _, _ in quiet.metrics)
+    text = "toy_pairs: less than 80 % of the samples can be read (grpo/m 19 %)"
+    assert loud.tags["spct.warning"].startswith(text)
+    assert text in loud.tags["mlflow.note.content"]
+    assert ("readable/toy_pairs/voting", 0.2, 1) in loud.metrics
+    assert ("accuracy_readable/toy_pairs/voting", 0.7, 2) in loud.metrics
+    assert quiet.content != loud.content
+
+
 def test_the_settings_that_matter_are_columns(tracker: Any) -> None:
     runs = runs_of(tracker[0])
     params = runs[f"{RUN}: GRPO m"].data.params

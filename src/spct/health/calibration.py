@@ -45,9 +45,9 @@ def calibration(panel: Panel) -> Iterator[Measure]:
     counted = judged.astype(float)
     gaps = member * (credit - sure)[:, None]
     noise = member * (sure * (1 - sure))[:, None]
-    yield Measure("calibration", "ece", k, counted, (gaps, counted), _ece)
-    yield Measure("calibration", "ece:chance", k, counted, (noise, counted), _chance)
-    yield mean("calibration", "overconfidence", k, np.where(judged, sure - credit, np.nan))
+    yield Measure("calibration", "ece", k, counted, (gaps, counted), _ece, scale="free")
+    yield Measure("calibration", "ece:chance", k, counted, (noise, counted), _chance, scale="free")
+    yield mean("calibration", "overconfidence", k, np.where(judged, sure - credit, np.nan), "gap")
     square = credit * (1 - sure) ** 2 + (1 - credit) * sure**2
     yield mean("calibration", "brier", k, np.where(judged, square, np.nan))
     quarter = quantile(margin, judged)

@@ -37,11 +37,11 @@ def length(panel: Panel) -> Iterator[Measure]:
         yield share("length", "best longest", k, *parts[:2])
         yield share("length", "best shortest", k, *parts[2:])
         both = float(longer.any() and shorter.any())
-        yield Measure("length", "gap", k, (longer | shorter) * both, parts, gap)
+        yield Measure("length", "gap", k, (longer | shorter) * both, parts, gap, scale="gap")
     decided = (panel.choice.sum(axis=(1, 2)) > 0) & panel.compared
     counts = others * decided[:, None] / np.maximum(others.sum(axis=1, keepdims=True), 1)
     pairs = (_beats(panel), np.log((best + 1) / (lengths + 1)), counts)
-    yield Measure("length", "slope", 1, decided.astype(float), pairs, slope, DRAWS)
+    yield Measure("length", "slope", 1, decided.astype(float), pairs, slope, DRAWS, "free")
 
 
 def slope(weights: Floats, parts: Parts) -> Floats:

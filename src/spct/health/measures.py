@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spct.scaling.stats import interval
-from spct.scaling.votes import Floats
+from spct.scaling.stats import Scale, Statistic, interval
+from spct.scaling.votes import Bools, Floats, Index
 
 Parts = tuple[Floats, ...]
 Key = tuple[str, str, int | None]  # group, name, k
@@ -34,7 +34,10 @@ def gap(weights: Floats, parts: Parts) -> Floats:
 
 @dataclass(frozen=True)
 class Measure:
-    """One row of the table to be: ``k`` is None where none applies."""
+    """One row of the table to be: ``k`` is None where none applies.
+
+    ``scale`` says what the quantity can be: from 0 to 1, a difference of two such, or neither.
+    """
 
     group: str
     name: str
@@ -43,22 +46,25 @@ class Measure:
     parts: Parts  # (I, …) each
     fold: Fold = ratio
     draws: int | None = None  # bootstrap draws to make where a fold is slow
+    scale: Scale = "share"
 
     @property
     def key(self) -> Key:
         return self.group, self.name, self.k
 
 
-def share(group: str, name: str, k: int | None, top: Floats, bottom: Floats) -> Measure:
+def share(
+    group: str, name: str, k: int | None, top: Floats, bottom: Floats, scale: Scale = "share"
+) -> Measure:
     """Σ top / Σ bottom over the items."""
     parts = (np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64))
-    return Measure(group, name, k, parts[1], parts)
+    return Measure(group, name, k, parts[1], parts, scale=scale)
 
 
-def mean(group: str, name: str, k: int | None, values: Floats) -> Measure:
+def mean(group: str, name: str, k: int | None, values: Floats, scale: Scale = "share") -> Measure:
     """The mean over the items whose value is not NaN."""
     defined = ~np.isnan(values)
-    return share(group, name, k, np.where(defined, values, 0.0), defined)
+    return share(group, name, k, np.where(defined, values, 0.0), defined, scale)
 
 
 def join(measures: Sequence[Measure]) -> Measure:
@@ -71,6 +77,7 @@ def join(measures: Sequence[Measure]) -> Measure:
         parts=tuple(np.concatenate(pieces) for pieces in parts),
         fold=first.fold,
         draws=first.draws,
+        scale=first.scale,
     )
 
 
@@ -90,7 +97,7 @@ def evaluate(
     clusters: Sequence[str],
     level: float,
 ) -> list[Value | None]:
-    """The quantities with bootstrap intervals at ``level``; None where no item counts.
+    """The quantities with intervals at ``level``; None where no item counts.
 
     ``weights`` (B, I) are bootstrap weights of the items, ``clusters`` their prompts. A draw that
     misses all items that count stands at the value.
@@ -104,9 +111,26 @@ def evaluate(
             found.append(None)
             continue
         draws = np.where(np.isnan(drawn), value, drawn)
-        low, high = interval(draws, level, len(np.unique(prompts[counted])))
+        whole = Statistic(
+            float(value), draws, int(counted.sum()), measure.scale, _added(measure, counted)
+        )
+        low, high = interval(whole, level, _prompts(measure, prompts))
         found.append(Value(float(value), low, high, round(float(measure.units.sum()))))
     return found
+
+
+def _added(measure: Measure, counted: Bools) -> NDArray[np.float32] | None:
+    """What each item adds to a ratio, in the unit of the ratio; None for other folds."""
+    if measure.fold is not ratio:
+        return None
+    top, bottom = (part[counted] for part in measure.parts)
+    return np.asarray(top * (len(top) / bottom.sum()), dtype=np.float32)
+
+
+def _prompts(measure: Measure, prompts: Index) -> int:
+    """How many prompts stand behind a measure: behind a gap, those of its smaller side."""
+    sides = measure.parts[1::2] if measure.fold is gap else (measure.units,)
+    return min(len(np.unique(prompts[side > 0])) for side in sides)
 
 
 def _folded(measures: Sequence[Measure], weights: Floats) -> list[Floats]:

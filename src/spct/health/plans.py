@@ -36,10 +36,10 @@ def plans(panel: Panel) -> Iterator[Measure]:
             prompts, used = prompts_of(plan, k), ~np.isnan(values)
             for name, count in (("tokens", prompts), ("uncached", float(k))):
                 spent = np.where(used, _tokens(panel, k, count), np.nan)
-                yield mean("plan", f"{plan}:{name}", k, spent)
+                yield mean("plan", f"{plan}:{name}", k, spent, "free")
         for a, b in PAIRS:
             if k > 1 and a in credits and b in credits:
-                yield mean("plan", f"{a} - {b}", k, credits[a] - credits[b])
+                yield mean("plan", f"{a} - {b}", k, credits[a] - credits[b], "gap")
 
 
 def prompts_of(plan: str, k: int) -> float:

@@ -59,10 +59,10 @@ def _places(panel: Panel) -> Iterator[Measure]:
     last = np.maximum(panel.sizes - 1, 0)
     ends = won[:, :, 0] - np.take_along_axis(won, last[:, None, None], axis=2)[:, :, 0]
     lists = panel.sizes > 2
-    yield share("position", "bias:lists", 1, ends.sum(axis=1) * lists, total * lists)
+    yield share("position", "bias:lists", 1, ends.sum(axis=1) * lists, total * lists, "gap")
     if panel.plan == "fixed":  # each pair has one order: the raw difference is all there is
         pairs = panel.sizes == 2
-        yield share("position", "bias", 1, ends.sum(axis=1) * pairs, total * pairs)
+        yield share("position", "bias", 1, ends.sum(axis=1) * pairs, total * pairs, "gap")
 
 
 def _pairs(panel: Panel) -> Iterator[Measure]:
@@ -77,7 +77,7 @@ def _pairs(panel: Panel) -> Iterator[Measure]:
     for k in ks:
         a, b = (np.where(usable[k], credit[k], np.nan) for credit in (up, down))
         # The better response wins with a when it stands first and loses with 1 - b when last.
-        yield mean("position", "bias", k, a - b)
+        yield mean("position", "bias", k, a - b, "gap")
         yield mean("position", "consistency", k, a * b + (1 - a) * (1 - b))
 
 

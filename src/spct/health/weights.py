@@ -164,8 +164,8 @@ def weights(found: Agreement) -> Iterator[Measure]:
     yield share("weights", "ranking", None, found["agree"], found["pairs"])
     moments = (found["xy"], found["xx"], found["yy"])
     spread = (found["xx"] > 0) * found["complete"]
-    yield Measure("weights", "within", None, spread, moments, _correlation)
-    yield share("weights", "pearson", None, found["pearson"], found["lists"])
+    yield Measure("weights", "within", None, spread, moments, _correlation, scale="free")
+    yield share("weights", "pearson", None, found["pearson"], found["lists"], "gap")
 
 
 def _correlation(weights: Floats, parts: Parts) -> Floats:

@@ -19,8 +19,6 @@ from spct.scaling.banks import Bench, read_benches
 from spct.scaling.stats import Floats, Statistic, Weights
 from spct.schema import ScalingConfig
 
-# The smallest p is 2 / draws; adjusted over forty claims it must still be able to fall below 0.01.
-LEAST_DRAWS = 10_000
 Terms = Sequence[tuple[float, Ref]]
 
 
@@ -94,9 +92,8 @@ class Results:
             return None
         whole = stats.pooled(parts)
         clusters = self._clusters(terms[0][1], benchmarks, seeds)
-        # those of curves.csv, whose draws are the first of these
-        low, high = stats.interval(whole.draws[: self.cfg.bootstrap], self.cfg.level, clusters)
-        p = stats.p_value(whole.draws, clusters)
+        low, high = stats.interval(whole, self.cfg.level, clusters)
+        p = stats.p_value(whole, clusters)
         return Score(whole.value, low, high, p, whole.items, tuple(benchmarks))
 
     def _seeds(self, terms: Terms) -> list[int]:
@@ -115,11 +112,10 @@ class Results:
             if not held or not held[0].any() or any((one != held[0]).any() for one in held):
                 return None
             means = [stats.mean(column, self._weighted(seed, name)) for column in columns]
-            parts.append(_sum([(c, mean) for (c, _), mean in zip(terms, means, strict=True)]))
-        if not parts:
-            return None
-        average = _sum([(1 / len(parts), part) for part in parts])
-        return Statistic(average.value, average.draws, sum(part.items for part in parts))
+            weighted = [(c, mean) for (c, _), mean in zip(terms, means, strict=True)]
+            alone = len(terms) == 1 and terms[0][0] == 1
+            parts.append(means[0] if alone else stats.combined(weighted))
+        return stats.averaged(parts) if parts else None
 
     def _rows(self, seed: int, benchmark: str) -> np.ndarray:
         items = self.benches[seed].items
@@ -129,8 +125,7 @@ class Results:
         where = (seed, benchmark)
         if where not in self._weights:
             chosen = [self._prompts[seed][i] for i in self._rows(seed, benchmark)]
-            draws = max(LEAST_DRAWS, self.cfg.bootstrap)
-            self._weights[where] = stats.item_weights(chosen, draws, self.seed)
+            self._weights[where] = stats.item_weights(chosen, self.cfg.bootstrap, self.seed)
         return self._weights[where]
 
     @cached_property
@@ -146,10 +141,3 @@ class Results:
                 held = rows[~np.isnan(self._credits[ref][seed][rows])]
                 names |= {self._prompts[seed][i] for i in held}
         return len(names)
-
-
-def _sum(parts: Sequence[tuple[float, Statistic]]) -> Statistic:
-    """A weighted sum under the same draws; to seven decimals, so that equals differ by zero."""
-    value = round(sum(c * part.value for c, part in parts), 7)
-    draws = np.round(np.sum([c * part.draws for c, part in parts], axis=0), 7)
-    return Statistic(value, draws, parts[0][1].items)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from spct.report.tables import ratio
+from spct.scaling.doubt import doubtful, warnings
 from spct.scaling.lines import LOOKS, META, policy_name
 from spct.scaling.table import Row, headline, main_benchmark, main_size, select, unique
 
@@ -19,7 +22,8 @@ def headline_block(rows: list[Row], pairs: list[Row]) -> dict[str, Any]:
     """Votes of the main size on the headline benchmark: a line for each policy.
 
     A line holds the rows at the fewest and the most votes, the guided row, and the rows of
-    ``comparisons.csv`` for the gains; None where a table has no such row.
+    ``comparisons.csv`` for the gains; None where a table has no such row. ``warnings`` are of all
+    benchmarks, a ``doubtful`` line is of samples of which few can be read.
     """
     shown = headline(rows)
     benchmark = main_benchmark(shown)
@@ -37,6 +41,8 @@ def headline_block(rows: list[Row], pairs: list[Row]) -> dict[str, Any]:
         **{"benchmark": benchmark, "size": size, "few": few, "many": many},
         **{"items": max(row["items"] for row in here), "lines": lines},
         "guided": any(line["guided"] for line in lines),
+        "doubtful": any(line["doubtful"] for line in lines),
+        "warnings": warnings(shown),
     }
 
 
@@ -54,13 +60,20 @@ def _line(
     return {
         "name": policy_name(policy),
         "few": at.get(("voting", few)),
+        "read_gain": _read(plain) - _read(at.get(("voting", few))),
+        "doubtful": any(doubtful(row) for row in select(mine, method="voting")),
         "many": plain,
         "gain": found.get((end, start)),
         "guided": guided,
         "added": found.get((meta, end)),
         "over_grpo": found.get((meta, f"grpo/{size} voting@{many}")) if policy != "grpo" else None,
-        "cost": guided["flops"] / plain["flops"] if plain and guided else float("nan"),
+        "cost": ratio(guided["flops"], plain["flops"]) if plain and guided else math.nan,
     }
+
+
+def _read(row: Row | None) -> float:
+    """Accuracy of the votes with something to read; NaN where the table does not say."""
+    return math.nan if row is None else float(row.get("accuracy_readable", math.nan))
 
 
 def control_differences(pairs: list[Row]) -> dict[str, Any]:

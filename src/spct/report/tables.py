@@ -162,12 +162,17 @@ def adaptive_tables(rows: list[Row]) -> dict[str, Any]:
             k = max(row["k"] for row in stopped.values())
             (whole,) = select(mine, method="voting", k=k)
             cells = [
-                None if row is None else {**row, "share": row["tokens"] / whole["tokens"]}
+                None if row is None else {**row, "share": ratio(row["tokens"], whole["tokens"])}
                 for row in map(stopped.get, rules)
             ]
             name = f"{benchmark}, {policy_name(policy)}"
             lines.append({"name": name, "whole": whole, "cells": cells})
     return {"rules": [_rule(name) for name in rules], "lines": lines}
+
+
+def ratio(part: float, whole: float) -> float:
+    """NaN where there is no whole: of a judge that was never asked."""
+    return part / whole if whole else math.nan
 
 
 def _rule(method: str) -> str:

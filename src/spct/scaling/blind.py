@@ -109,7 +109,7 @@ def _plain(measured: Measured, group: Group, *, ruled: bool) -> Iterator[Row]:
         parts = measured.statistics(key, group, seeds)
         if parts:
             whole, prompts = stats.pooled(parts), measured.clusters(key, group, seeds)
-            low, high = stats.interval(whole.draws, measured.cfg.level, prompts)
+            low, high = stats.interval(whole, measured.cfg.level, prompts)
             told = _told(measured, key, group, seeds, ruled=ruled)
             part = Part(whole.value, low, high, whole.items, told)
             yield _row(group.benchmark, "subset", group.subset, baseline, part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from spct.scaling.adaptive import by_method
 from spct.scaling.banks import Bank, Bench, Draws
 from spct.scaling.estimators import METHODS, WHOLE, Estimate, Method, Subsets, estimate, estimates
 from spct.scaling.kept import Pair
+from spct.scaling.readable import Reading
 from spct.scaling.votes import Floats, Votes
 from spct.schema import ScalingConfig
 
@@ -57,21 +59,6 @@ class Area(Protocol):
 
 
 @dataclass(frozen=True)
-class Auc:
-    """ROC-AUC of the items judged by ratings: a value of all of them together, not of each."""
-
-    items: Index  # their places in the bench, ascending
-    votes: Votes  # of these items alone
-    method: str
-    k: int
-    share: float
-
-    def scores(self) -> ratings.Scores:
-        """What the AUC follows from; to be let go soon, it takes a number for each possible sum."""
-        return ratings.distributions(self.votes, self.method, self.k, self.share)
-
-
-@dataclass(frozen=True)
 class Cell:
     """Values of every item ``(I,)``: NaN accuracy where the method does not apply to the item."""
 
@@ -85,6 +72,8 @@ class Cell:
     auc: Area | None = None  # of the items judged by ratings, which have no accuracy
     refused: NDArray[np.object_] | None = None  # why an item has no value, "" where it has one
     won: Floats | None = None  # share of votes that tie nothing right with anything wrong
+    read: Floats | None = None  # share of the votes that hold a readable sample; None: unknown
+    earned: Floats | None = None  # what these add to ``accuracy``
 
 
 @dataclass(frozen=True)
@@ -135,6 +124,11 @@ class Query:
         """What a method of the curves keeps at k."""
         return k, k if method in WHOLE else k_meta_for(k, self.cfg.k_meta_share)
 
+    @cached_property
+    def reading(self) -> Reading:
+        """How often votes of its samples have something to read."""
+        return Reading.of(self.bank.samples.votes, self.subsets, self.ks, self.cfg.invalid)
+
     def estimates(self, method: Method) -> dict[Pair, Estimate]:
         """A method at every (k, k_meta) of the curves and, for a signal, of the surface."""
         if method not in self._found:
@@ -170,7 +164,7 @@ def _voted(query: Query) -> Cells:
         found = query.estimates(method)
         for pair in (query.pair(method, k) for k in query.ks):
             key = query.key(method, *pair)
-            yield key, _cell(query, query.bank.samples, key, found[pair])
+            yield key, _cell(query, query.bank.samples, key, found[pair], query.reading)
 
 
 def _mean_rated(query: Query) -> Cells:
@@ -180,7 +174,7 @@ def _mean_rated(query: Query) -> Cells:
         nothing = Estimate(*np.full((5, len(query.bench.items)), np.nan))
         for k in query.ks:
             key = query.key("mean_voting", k, k)
-            yield key, _cell(query, draws, key, nothing)
+            yield key, _cell(query, draws, key, nothing, query.reading)
 
 
 def _greedy(query: Query) -> Cells:
@@ -190,7 +184,8 @@ def _greedy(query: Query) -> Cells:
         one = Subsets(query.subsets.ids, draws.votes.n, 1, query.bank.key.seed)
         found = estimate(draws.votes, one, "voting", [1], 1.0, query.cfg.invalid)
         key = query.key("greedy", 1, 1)
-        yield key, _cell(query, draws, key, found[1])
+        reading = Reading.of(draws.votes, one, [1], query.cfg.invalid)
+        yield key, _cell(query, draws, key, found[1], reading)
 
 
 def _stopped_early(query: Query) -> Cells:
@@ -236,11 +231,11 @@ def measure_surface(query: Query) -> dict[CellKey, Cell]:
         found = query.estimates(method)
         for pair in query.grid:
             key = query.key(method, *pair)
-            cells[key] = _cell(query, query.bank.samples, key, found[pair])
+            cells[key] = _cell(query, query.bank.samples, key, found[pair], query.reading)
     return cells
 
 
-def _cell(query: Query, draws: Draws, key: CellKey, found: Estimate) -> Cell:
+def _cell(query: Query, draws: Draws, key: CellKey, found: Estimate, reading: Reading) -> Cell:
     """A cell from its estimate; a majority of verdicts is their vote, and not told twice."""
     votes, greedy = draws.votes, key.method == "greedy"
     repeats = votes.single & (key.method == "majority")
@@ -256,14 +251,16 @@ def _cell(query: Query, draws: Draws, key: CellKey, found: Estimate) -> Cell:
         flops=flops,
         auc=_auc(votes, "voting" if greedy else key.method, key.k, key.k_meta),
         won=found.won,
+        read=reading.read[key.k],
+        earned=reading.earned(found.credit, key.k),
     )
 
 
-def _auc(votes: Votes, method: str, k: int, k_meta: int) -> Auc | None:
+def _auc(votes: Votes, method: str, k: int, k_meta: int) -> ratings.Auc | None:
     items = np.flatnonzero(votes.rated)
     if not len(items) or method not in ratings.METHODS:
         return None
-    return Auc(items, votes.take(items), method, k, k_meta / k)
+    return ratings.Auc(items, votes.take(items), method, k, k_meta / k)
 
 
 def _costs(query: Query, draws: Draws, k: int, *, meta: bool) -> tuple[Floats, Floats]:

@@ -93,15 +93,15 @@ def compared(small: Curve, large: Curve, level: float) -> Iterator[tuple[str, di
     ks, first = np.array(small.ks, dtype=np.float64), large.ks[0]
     unsure = (level, min(small.prompts, large.prompts))
     one = large.values[:, :1]
-    price = large.flops[0] / large.ks[0] / (small.flops[0] / small.ks[0])
-    told = f"a sample of the large costs as much as {price:.2g} of the small"
     if first != 1:
         yield "samples", {"note": f"the large has no vote of 1; its fewest is {first}"}
     else:
         yield "samples", _row(small.values, one, ks, *unsure, "")
-    if np.isnan([*small.flops, *large.flops]).any() or len(large.ks) < 2:
-        yield "flops", {"note": "FLOPs unknown, or a single k of the large"}
+    if not (np.array([*small.flops, *large.flops]) > 0).all() or len(large.ks) < 2:
+        yield "flops", {"note": "FLOPs unknown or none, or a single k of the large"}
         return
+    price = large.flops[0] / large.ks[0] / (small.flops[0] / small.ks[0])
+    told = f"a sample of the large costs as much as {price:.2g} of the small"
     rival = large.at(small.flops)
     here = ~np.isnan(rival[0])
     if not here.any():

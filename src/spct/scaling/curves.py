@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COLUMNS = [
     *("run", "seed", "policy", "size", "benchmark", "subset", "method", "k", "k_meta"),
     *("metric", "accuracy", "low", "high", "low_seeds", "high_seeds", "items", "tokens", "flops"),
-    *("invalid_rate", "tie_rate", "rerun_sd", "mc_se", "note"),
+    *("invalid_rate", "tie_rate", "rerun_sd", "mc_se", "readable", "accuracy_readable", "note"),
 ]
 # Then adaptive votes, in their own order.
 _METHOD_ORDER = ("greedy", *scalars.METHODS, *METHODS, "mean_voting")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from spct.scaling.doubt import remark
 from spct.scaling.table import Row, main_size, select, sizes, unique
 
 META = "meta_voting"
@@ -20,7 +21,10 @@ OTHER_LOOK = ("#cc79a7", "v", "")
 
 
 class Line(NamedTuple):
-    """One curve: its rows by k, and how it looks; a guided vote is broken, with hollow markers."""
+    """One curve: its rows by k, and how it looks; a guided vote is broken, with hollow markers.
+
+    The label says so where few of the samples behind it can be read.
+    """
 
     rows: list[Row]
     color: Any
@@ -38,7 +42,7 @@ def by_policy(rows: list[Row]) -> list[Line]:
             color, marker, _ = LOOKS.get(policy, OTHER_LOOK)
             label = policy_name(policy) + " + meta RM" * guided
             curve = _sorted(select(at_size, policy=policy, method=method))
-            lines.append(Line(curve, color, marker, label, guided))
+            lines.append(Line(curve, color, marker, label + remark(curve), guided))
     return lines
 
 
@@ -60,7 +64,8 @@ def by_size(rows: list[Row]) -> list[Line]:
         color, marker, _ = LOOKS.get(policy, OTHER_LOOK)
         shade = _shade(color, order.index(size) - order.index(main), len(order))
         curve = _sorted(select(voting, policy=policy, size=size))
-        lines.append(Line(curve, shade, marker, f"{policy_name(policy)} {size}"))
+        label = f"{policy_name(policy)} {size}{remark(curve)}"
+        lines.append(Line(curve, shade, marker, label))
     return lines
 
 

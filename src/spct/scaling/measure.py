@@ -42,6 +42,7 @@ class Summary:
     on new items, ``low_seeds`` and ``high_seeds`` of the recipe under another seed
     (:func:`spct.scaling.stats.seeds_interval`). ``rerun_sd`` is what one run repeated on the same
     items would vary by, ``mc_se`` the standard error of ``accuracy`` from drawing subsets.
+    ``readable`` is the share of votes with something to read, ``accuracy_readable`` is of these.
     """
 
     metric: str
@@ -57,6 +58,8 @@ class Summary:
     tie_rate: float
     rerun_sd: float
     mc_se: float
+    readable: float
+    accuracy_readable: float
 
 
 @dataclass
@@ -170,7 +173,7 @@ class Measured:
             rows = self.rows_of(group, seed)
             if _rated(self.cells[key][seed], rows):
                 own = scores.take(np.searchsorted(auc.items, rows))
-                found = _area(own, self.weights(group, seed))
+                found = area(own, self.weights(group, seed))
                 self._statistics[key, group, seed] = found
 
     def statistics(self, key: CellKey, group: Group, seeds: Sequence[int]) -> list[Statistic]:
@@ -184,20 +187,22 @@ class Measured:
         if not parts:
             return None
         whole, level = stats.pooled(parts), self.cfg.level
-        low, high = stats.interval(whole.draws, level, self.clusters(key, group, seeds))
-        low_seeds, high_seeds = stats.seeds_interval([part.value for part in parts], level)
+        prompts = self.clusters(key, group, seeds)
+        low, high = stats.interval(whole, level, prompts)
+        low_seeds, high_seeds = stats.seeds_interval(parts, level, prompts)
 
         def values(name: str) -> Floats:
             pieces = [(self.cells[key][s], self.counted(key, group, s)) for s in seeds]
             return np.concatenate([getattr(cell, name)[rows] for cell, rows in pieces])
 
+        readable, earned = self._read(key, group, seeds, whole.value)
         return Summary(
             metric=self.metric(key, group, seeds[0]),
             accuracy=whole.value,
             low=low,
             high=high,
-            low_seeds=float(np.maximum(low_seeds, 0)),
-            high_seeds=float(np.minimum(high_seeds, 1)),
+            low_seeds=low_seeds,
+            high_seeds=high_seeds,
             items=whole.items,
             tokens=float(values("tokens").mean()),
             flops=float(values("flops").mean()),
@@ -205,7 +210,30 @@ class Measured:
             tie_rate=float(values("tied").mean()),
             rerun_sd=math.sqrt(values("rerun").sum()) / whole.items,
             mc_se=math.sqrt(np.nansum(values("error") ** 2)) / whole.items,
+            readable=readable,
+            accuracy_readable=earned,
         )
+
+    def _read(
+        self, key: CellKey, group: Group, seeds: Sequence[int], value: float
+    ) -> tuple[float, float]:
+        """The share of votes with something to read, and their accuracy or ROC-AUC; NaN where that
+        is unknown, or nothing could be read."""
+        cells = [(self.cells[key][s], self.counted(key, group, s), self.benches[s]) for s in seeds]
+        found = [
+            (c.read[at], c.earned[at])
+            for c, at, _ in cells
+            if c.read is not None and c.earned is not None
+        ]
+        if len(found) < len(cells):
+            return float("nan"), float("nan")
+        read, earned = (np.concatenate(side) for side in zip(*found, strict=True))
+        share = float(read.mean())
+        if self.metric(key, group, seeds[0]) == AUC:
+            right = np.concatenate([bench.better[at, 1] for _, at, bench in cells])
+            pairs = float(read[right].mean() * read[~right].mean())
+            return share, ((value - (1 - pairs) / 2) / pairs if pairs else float("nan"))
+        return share, float(earned.sum() / read.sum()) if share else float("nan")
 
     def metric(self, key: CellKey, group: Group, seed: int) -> str:
         """What the statistics of a cell over a group are."""
@@ -254,10 +282,15 @@ def _rated(cell: Cell, rows: Index) -> bool:
     return cell.auc is not None and len(rows) > 0 and bool(np.isin(rows, cell.auc.items).all())
 
 
-def _area(scores: Ranked, weights: Weights) -> Statistic | None:
-    """ROC-AUC of some items; draws that miss one of the classes are left at its value."""
+def area(scores: Ranked, weights: Weights) -> Statistic | None:
+    """ROC-AUC of some items; draws that miss one of the classes are left at its value.
+
+    It is as sure as the rarer class lets it be.
+    """
     found = scores.auc(np.vstack([np.ones(weights.shape[1]), weights]))
     value, draws = float(found[0]), found[1:]
     if math.isnan(value):
         return None
-    return Statistic(value, np.where(np.isnan(draws), value, draws), weights.shape[1])
+    items, right = weights.shape[1], int(scores.right.sum())
+    draws = np.where(np.isnan(draws), value, draws)
+    return Statistic(value, draws, items, balance=2 * min(right, items - right) / items)

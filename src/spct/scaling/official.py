@@ -141,7 +141,7 @@ def _paper(
         found = stats.pooled([whole[seed] for seed in seeds])
         ruled = [[benches[seed] for seed in seeds] for benches in four.values()]
         prompts = sum(distinct_prompts(benches, OVERALL) for benches in ruled)
-        low, high = stats.interval(found.draws, measured.cfg.level, prompts)
+        low, high = stats.interval(found, measured.cfg.level, prompts)
         yield label, Part(found.value, low, high, found.items, "all four benchmarks are whole")
 
 

@@ -25,6 +25,7 @@ from matplotlib.ticker import (
 )
 
 from spct import artifact
+from spct.scaling.doubt import LEAST, doubtful, remark
 from spct.scaling.drawing import save
 from spct.scaling.labels import label_ends
 from spct.scaling.lines import LOOKS, OTHER_LOOK, Line, by_policy, by_size, ink
@@ -88,7 +89,7 @@ def _figure(rows: list[Row], n_seeds: int, level: float) -> Figure:
     items = max(row["items"] for row in main)
     upper.suptitle(
         f"{top}: {items:,} items, {n_seeds} seed{'s' * (n_seeds != 1)}; policies at size "
-        f"{main_size(main)}; bands are {100 * level:g} % intervals",
+        f"{main_size(main)}; bands are {100 * level:g} % intervals{_doubt(main)}",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -97,10 +98,20 @@ def _figure(rows: list[Row], n_seeds: int, level: float) -> Figure:
     others = [name for name in names if name != top] or [top]
     for axis, name in zip(np.atleast_1d(lower.subplots(1, len(others))), others, strict=True):
         _against_k(axis, by_policy(select(rows, benchmark=name)), [], small=True)
-        axis.set_title(name)
+        axis.set_title(name + remark(select(rows, benchmark=name, method="voting")))
     lower.axes[0].set_ylabel("accuracy")
     figure.legend(handles=_key(lines), loc="outside lower center", ncols=8, frameon=False)
     return figure
+
+
+def _doubt(rows: list[Row]) -> str:
+    """A second line of the title where few of the samples can be read."""
+    if not any(doubtful(row) for row in select(rows, method="voting")):
+        return ""
+    return (
+        f"\nRead with care: less than {100 * LEAST:g} % of some judges' samples can be read; "
+        "votes without any are ties, and fewer of them are no better judgements"
+    )
 
 
 def _key(lines: list[Line]) -> list[Line2D]:
@@ -156,8 +167,10 @@ def _against_k(axis: Axes, lines: list[Line], rows: list[Row], *, small: bool = 
 
 
 def _against_tokens(axis: Axes, lines: list[Line]) -> None:
-    for line in lines:
+    shown = [line for line in lines if line.rows[0]["tokens"] > 0]
+    for line in shown:
         _curve(axis, line, "tokens")
+    axis.set_visible(bool(shown))  # nothing was generated where no prompt fitted
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axis.xaxis.set_minor_locator(NullLocator())

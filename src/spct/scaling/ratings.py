@@ -25,6 +25,10 @@ METHODS = ("voting", "mean_voting", "meta_voting", "random_voting")
 class Ranked(Protocol):
     """Items of a single response, as far as their ROC-AUC needs to know them."""
 
+    @property
+    def right(self) -> Bools:
+        """``(I,)``: whether the response is right."""
+
     def take(self, items: Index) -> Self:
         """The same of some items."""
 
@@ -54,6 +58,21 @@ class Scores:
         ties = no_good * all_bad + no_bad * all_good - no_good * no_bad
         mass = all_good * all_bad
         return np.divide(wins + ties / 2, mass, out=np.full(len(mass), np.nan), where=mass > 0)
+
+
+@dataclass(frozen=True)
+class Auc:
+    """ROC-AUC of the items judged by ratings: a value of all of them together, not of each."""
+
+    items: Index  # their places in the bench, ascending
+    votes: Votes  # of these items alone
+    method: str
+    k: int
+    share: float
+
+    def scores(self) -> Scores:
+        """What the AUC follows from; to be let go soon, it takes a number for each possible sum."""
+        return distributions(self.votes, self.method, self.k, self.share)
 
 
 def distributions(votes: Votes, method: str, k: int, share: float) -> Scores:

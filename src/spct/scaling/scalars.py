@@ -63,7 +63,7 @@ class Points:
 
 @dataclass(frozen=True)
 class PointAuc:
-    """ROC-AUC of the single responses that have a score; as :class:`spct.scaling.cells.Auc`."""
+    """ROC-AUC of the single responses that have a score; as :class:`spct.scaling.ratings.Auc`."""
 
     items: Index
     points: Points

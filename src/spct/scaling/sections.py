@@ -153,6 +153,6 @@ def pooled(benches: Sequence[Ruled], found: Sequence[Sections]) -> dict[str, Par
     for name in sorted(shared, key=lambda name: name == OVERALL):
         whole = stats.pooled([sections[name] for sections in found])
         level, prompts = first.measured.cfg.level, distinct_prompts(benches, name)
-        low, high = stats.interval(whole.draws, level, prompts)
+        low, high = stats.interval(whole, level, min(prompts, whole.items))
         parts[name] = Part(whole.value, low, high, whole.items, told)
     return parts

@@ -80,7 +80,7 @@ def _summary(name: str, parts: Sequence[Statistic], prompts: int, level: float) 
     if not parts:
         return {}
     whole = stats.pooled(parts)
-    low, high = stats.interval(whole.draws, level, prompts)
+    low, high = stats.interval(whole, level, prompts)
     ends = ("low", "high") if name == "accuracy" else (f"{name}_low", f"{name}_high")
     return {name: whole.value, ends[0]: low, ends[1]: high}
 
@@ -201,7 +201,7 @@ class Ranked:
         samples = [int(found[seed].counted[rows[seed]].sum()) for seed in seeds]
         whole = stats.pooled(parts)
         prompts = self.measured.clusters(key, group, seeds)
-        low, high = stats.interval(whole.draws, self.measured.cfg.level, prompts)
+        low, high = stats.interval(whole, self.measured.cfg.level, prompts)
         across = [found[seed].across(rows[seed]) for seed in seeds]
         errors = [found[seed].error(rows[seed]) for seed in seeds]
         return {

@@ -1,4 +1,7 @@
-"""Bootstrap intervals over items, seeds pooled or as a level; paired, with Holm's adjustment.
+"""Intervals over items from bootstrap draws, seeds pooled or as a level; paired; Holm's adjustment.
+
+Every interval, p value and detectable effect of the project is made here: the draws tell how much a
+number varies, :mod:`spct.scaling.ends` where its interval ends.
 
 **What an interval is about.** A curve's value on an item is a U-statistic of that item's bank of n
 samples: unbiased for the accuracy of a fresh vote, with sampling noise of its own, independent from
@@ -15,14 +18,15 @@ same items are not taken for independent evidence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spct import seeds
-from spct.scaling import student
+from spct.scaling import ends, student
 
 Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]  # half the memory: a thousand draws of every item are kept
@@ -49,21 +53,73 @@ def item_weights(clusters: Sequence[str], draws: int, *parts: object) -> Weights
     return weights
 
 
+# What a number can be: from 0 to 1, a difference of two such, or neither (tokens, a slope).
+Scale = Literal["share", "gap", "free"]
+
+
 @dataclass(frozen=True)
 class Statistic:
-    """A mean (or AUC) over the items of one seed, with its bootstrap draws ``(B,)``."""
+    """A mean (or AUC) over the items of one seed, with its bootstrap draws ``(B,)``.
+
+    ``values`` are what the items add to a mean, in their order; None where it is not a mean of
+    theirs. ``balance`` is how many items it would take, as a share of its items, if all of them
+    counted alike: less than 1 for a ROC-AUC with few right or few wrong ones.
+    """
 
     value: float
     draws: Floats
     items: int
+    scale: Scale = "share"
+    values: NDArray[np.float32] | None = None
+    balance: float = 1.0
 
     def __sub__(self, other: Statistic) -> Statistic:
-        """The paired difference: both sides share items and draws.
+        """The paired difference: both sides share items and draws."""
+        return combined([(1.0, self), (-1.0, other)])
 
-        To seven decimals, so that what is equal but for rounding differs by zero.
-        """
-        draws = np.round(self.draws - other.draws, 7)
-        return Statistic(round(self.value - other.value, 7), draws, self.items)
+    def units(self, prompts: int) -> float:
+        """How many prompts stand behind it."""
+        return self.balance * prompts
+
+    def error(self, prompts: int) -> tuple[float, float]:
+        """Of a difference: the middle of its intervals, and its standard error."""
+        return self.moments(float(self.draws.var(ddof=1)), self.units(prompts))
+
+    def moments(self, variance: float, units: float) -> tuple[float, float]:
+        step = 1.0
+        if self.values is not None:
+            squares = self.values.astype(np.float64) ** 2
+            step = ends.step(float(squares.mean()), float((squares**2).mean()), units)
+        return ends.gap(self.value, variance, units, step)
+
+
+def combined(terms: Sequence[tuple[float, Statistic]]) -> Statistic:
+    """A weighted sum of numbers of the same items under the same draws, such as a difference.
+
+    To seven decimals, so that what is equal but for rounding differs by zero.
+    """
+    first = terms[0][1]
+    value = round(sum(c * part.value for c, part in terms), 7)
+    draws = np.round(np.sum([c * part.draws for c, part in terms], axis=0), 7)
+    held = [c * part.values for c, part in terms if part.values is not None]
+    same = len(held) == len(terms) and len({len(one) for one in held}) == 1
+    values = np.asarray(np.sum(held, axis=0), dtype=np.float32) if same else None
+    balance = min(part.balance for _, part in terms)
+    return Statistic(value, draws, first.items, "gap", values, balance)
+
+
+def averaged(parts: Sequence[Statistic]) -> Statistic:
+    """The unweighted mean of numbers of different items, such as several benchmarks."""
+    share, items = 1 / len(parts), sum(part.items for part in parts)
+    value = round(share * sum(part.value for part in parts), 7)
+    draws = np.round(share * np.sum([part.draws for part in parts], axis=0), 7)
+    weights = [share * items / part.items for part in parts]
+    spread = sum(w**2 * part.items / part.balance for w, part in zip(weights, parts, strict=True))
+    held = [
+        w * part.values for w, part in zip(weights, parts, strict=True) if part.values is not None
+    ]
+    values = np.concatenate(held) if len(held) == len(parts) else None
+    return Statistic(value, draws, items, parts[0].scale, values, items / spread)
 
 
 def mean(values: Floats, weights: Weights) -> Statistic:
@@ -83,35 +139,48 @@ def mean(values: Floats, weights: Weights) -> Statistic:
     found = values[defined]
     # rounding must not take a mean beyond the values it is of
     draws = np.clip(value + gaps, found.min(), found.max())
-    return Statistic(value, draws, len(found))
+    return Statistic(value, draws, len(found), values=found.astype(np.float32))
 
 
 def pooled(per_seed: Sequence[Statistic]) -> Statistic:
     """Several seeds as one, weighted by their items (seeds are not resampled)."""
+    if len(per_seed) == 1:
+        return per_seed[0]
     total = sum(seed.items for seed in per_seed)
     shares = [seed.items / total for seed in per_seed]
     value = sum(share * seed.value for share, seed in zip(shares, per_seed, strict=True))
     draws = [share * seed.draws for share, seed in zip(shares, per_seed, strict=True)]
-    return Statistic(value, np.sum(draws, axis=0), total)
+    balance = sum(share * seed.balance for share, seed in zip(shares, per_seed, strict=True))
+    held = [seed.values for seed in per_seed if seed.values is not None]
+    values = np.concatenate(held) if len(held) == len(per_seed) else None
+    return Statistic(value, np.sum(draws, axis=0), total, per_seed[0].scale, values, balance)
 
 
-def interval(draws: Floats, level: float, clusters: int) -> tuple[float, float]:
-    """Bootstrap interval at ``level`` from draws ``(B,)`` over so many clusters; NaN for one.
+def interval(found: Statistic, level: float, prompts: int) -> tuple[float, float]:
+    """Interval at ``level`` of what was found over so many prompts; NaN for one.
 
-    Percentiles as far out as a t interval with ``clusters`` − 1 degrees of freedom lies under the
-    normal curve: plain ones are too narrow for few clusters (Hesterberg 2015, "What teachers should
-    know about the bootstrap"). The plain bootstrap's variance also lacks a factor of about
-    1 + 1 / clusters; Poisson weights have it, since their number varies.
+    By :mod:`spct.scaling.ends`, with Student's t, since the variance is estimated. Where a number
+    is on no known scale, percentiles of its draws.
     """
-    if clusters < 2:
+    units = found.units(prompts)
+    if units < 2:
         return float("nan"), float("nan")
-    tail = _tail(level, clusters)
-    low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)])
-    return float(low), float(high)
+    if found.scale == "free":
+        low, high = np.percentile(found.draws, [100 * (t := _tail(level, prompts)), 100 * (1 - t)])
+        return float(low), float(high)
+    reach = student.quantile((1 + level) / 2, int(units) - 1)
+    if found.scale == "share":
+        return ends.share(found.value, float(found.draws.var(ddof=1)), units, reach)
+    return _around(found.error(prompts), reach)
+
+
+def _around(moments: tuple[float, float], reach: float) -> tuple[float, float]:
+    middle, error = moments
+    return max(-1.0, middle - reach * error), min(1.0, middle + reach * error)
 
 
 def ranked_interval(draws: Floats, level: float, clusters: int) -> tuple[float, float]:
-    """As :func:`interval`, of values that have an order but no arithmetic, infinity among them:
+    """As percentiles, of values that have an order but no arithmetic, infinity among them:
     its ends are draws themselves."""
     if clusters < 2:
         return float("nan"), float("nan")
@@ -122,43 +191,53 @@ def ranked_interval(draws: Floats, level: float, clusters: int) -> tuple[float, 
 
 
 def _tail(level: float, clusters: int) -> float:
-    """Share of the draws beyond each end of an interval."""
+    """Share of the draws beyond each end of an interval of percentiles.
+
+    As far out as a t interval with ``clusters`` − 1 degrees of freedom lies under the normal curve:
+    plain percentiles are too narrow for few clusters (Hesterberg 2015, "What teachers should know
+    about the bootstrap"). The plain bootstrap's variance also lacks a factor of about
+    1 + 1 / clusters; Poisson weights have it, since their number varies.
+    """
     return _NORMAL.cdf(student.quantile((1 - level) / 2, clusters - 1))
 
 
-def p_value(draws: Floats, clusters: int) -> float:
+def p_value(found: Statistic, prompts: int) -> float:
     """Two-sided p of "no difference": 1 − the level at which :func:`interval` ends at zero.
 
-    At most as small as B draws tell: about 2 / (B + 1) for many clusters. 1 for a single cluster.
+    1 for a single prompt.
     """
-    if clusters < 2:
+    units = found.units(prompts)
+    if units < 2:
         return 1.0
-    below = (np.count_nonzero(draws <= 0) + 1) / (len(draws) + 1)
-    above = (np.count_nonzero(draws >= 0) + 1) / (len(draws) + 1)
-    tail = min(below, above)
-    return 1.0 if tail >= 0.5 else 2 * student.cdf(_NORMAL.inv_cdf(tail), clusters - 1)
+    middle, error = found.error(prompts)
+    return 2 * student.cdf(-abs(middle) / error, int(units) - 1)
 
 
-def seeds_interval(means: Sequence[float], level: float) -> tuple[float, float]:
-    """t interval over the seeds' means, S − 1 degrees of freedom; NaN for one seed.
+def seeds_interval(parts: Sequence[Statistic], level: float, prompts: int) -> tuple[float, float]:
+    """Interval over the means of seeds, S − 1 degrees of freedom; NaN for one seed.
 
     Each seed is one run of the recipe (training, and its own items where they differ by seed), so
     this is a claim about the *recipe*: what another seed would give. :func:`interval` of the pooled
     draws is a claim about *these models*, on new items of the same kind. The first is wide for few
-    seeds (t = 4.3 for three); the second says nothing about training again.
+    seeds (t = 4.3 for three); the second says nothing about training again. Seeds may be alike by
+    chance, or all have 1: ``prompts``, of all seeds together, say how alike is likely.
     """
-    if len(means) < 2:
+    if len(parts) < 2:
         return float("nan"), float("nan")
-    middle, error = np.mean(means), np.std(means, ddof=1) / np.sqrt(len(means))
-    reach = student.quantile((1 + level) / 2, len(means) - 1) * error
-    return float(middle - reach), float(middle + reach)
+    means = np.array([part.value for part in parts])
+    whole = replace(pooled(parts), value=float(means.mean()))
+    variance, units = float(means.var(ddof=1)) / len(means), whole.units(prompts)
+    reach = student.quantile((1 + level) / 2, len(means) - 1)
+    if whole.scale == "share":
+        return ends.share(whole.value, variance, units, reach)
+    return _around(whole.moments(variance, units), reach)
 
 
-def detectable(draws: Floats, level: float, power: float = POWER) -> float:
+def detectable(found: Statistic, level: float, prompts: int, power: float = POWER) -> float:
     """Minimum detectable effect: the true difference that a test at 1 − ``level`` finds with
-    ``power``, (z of 1 − α/2 plus z of power) times the standard deviation of the draws."""
+    ``power``, (z of 1 − α/2 plus z of power) times the standard error of the difference."""
     z = _NORMAL.inv_cdf((1 + level) / 2) + _NORMAL.inv_cdf(power)
-    return float(z * draws.std(ddof=1))
+    return z * found.error(prompts)[1]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -194,16 +273,16 @@ class Difference:
 def difference(gaps: Sequence[Statistic], clusters: int, level: float) -> Difference:
     """What the paired differences of each seed say together."""
     whole, values = pooled(gaps), [gap.value for gap in gaps]
-    low, high = interval(whole.draws, level, clusters)
-    low_seeds, high_seeds = seeds_interval(values, level)
+    low, high = interval(whole, level, clusters)
+    low_seeds, high_seeds = seeds_interval(gaps, level, clusters)
     return Difference(
         value=whole.value,
         low=low,
         high=high,
         low_seeds=low_seeds,
         high_seeds=high_seeds,
-        p=p_value(whole.draws, clusters),
-        mde=detectable(whole.draws, level),
+        p=p_value(whole, clusters),
+        mde=detectable(whole, level, clusters),
         positive=sum(value > 0 for value in values),
         seeds=len(values),
         items=whole.items,

@@ -28,6 +28,10 @@ class Subsets:
         self._parts = parts
         self._made: dict[tuple[str, int], Ranks] = {}
 
+    def take(self, rows: Index) -> Subsets:
+        """The same orders of some items."""
+        return Subsets([self.ids[i] for i in rows], self.n, self.subsets, *self._parts)
+
     def ranks(self, rows: Index, stream: str = "subsets") -> Ranks:
         """Rank of every sample in each random order of some items, ``(rows, subsets, n)``.
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from spct.scaling.cells import CellKey
 from spct.scaling.measure import Group, Measured
-from spct.scaling.stats import interval, pooled
 from spct.scaling.table import written
 
 COLUMNS = [
@@ -24,8 +21,8 @@ WORST = "min"  # in column k_meta
 def surface_rows(run: str, measured: Measured) -> list[dict[str, Any]]:
     """Every point of the surfaces, by benchmark and key, then seed by seed.
 
-    A row with k_meta ``min`` is the floor at its k: the accuracy of the worst k_meta, with the
-    interval of the least of each bootstrap draw.
+    A row with k_meta ``min`` is the floor at its k: the accuracy of the worst k_meta, between the
+    least of the low and the least of the high ends.
     """
     rows = []
     for group in measured.groups:
@@ -52,8 +49,5 @@ def _floor(
     if not values:
         return []
     worst = min(values, key=lambda other: (values[other].accuracy, other.k_meta))
-    draws = [pooled(measured.statistics(other, group, seeds)).draws for other in values]
-    clusters = measured.clusters(worst, group, seeds)
-    low, high = interval(np.min(draws, axis=0), measured.cfg.level, clusters)
-    summary = {**vars(values[worst]), "low": low, "high": high}
-    return [written({**where, **key._asdict(), "k_meta": WORST, **summary})]
+    ends = {name: min(getattr(one, name) for one in values.values()) for name in ("low", "high")}
+    return [written({**where, **key._asdict(), "k_meta": WORST, **vars(values[worst]), **ends})]
