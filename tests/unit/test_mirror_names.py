@@ -66,12 +66,9 @@ def test_a_name_never_takes_the_place_of_another(name: str) -> None:
         assert shown == one or safe(shown) != shown
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["chat", "Chat Hard", "math/algebra", "code-x86", "grpo.lr", "max_xl", "数学", "a_b", "loss"],
-)
-def test_ordinary_names_stay(name: str) -> None:
-    assert safe(f"reward/{name}") == f"reward/{name}"
+def test_ordinary_names_stay() -> None:
+    for name in ("chat", "Chat Hard", "math/algebra", "code-x86", "grpo.lr", "max_xl", "数学"):
+        assert safe(f"reward/{name}") == f"reward/{name}"
 
 
 def test_names_by_hand() -> None:
