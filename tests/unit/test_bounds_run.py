@@ -26,7 +26,8 @@ pytestmark = pytest.mark.medium
 SMALL = [
     "experiment=smoke", "data.train_items=6", "data.general_items=8",
     "data.benchmarks={toy_pairs: 3, toy_best_of_4: 2, toy_single: 3, toy_shift: 2}",
-    "rollout.n_rft=3", "metarm.match_margin=false", "select.allow_empty=true", "grpo.steps=2", "grpo.prompts_per_step=2",
+    "rollout.n_rft=3", "metarm.match_margin=false", "select.allow_empty=true",
+    "grpo.steps=2", "grpo.prompts_per_step=2",
     "grpo.warmup_steps=1", "grpo.allow_empty=true", "rollout_policy.items=6", "bench.k_max=2",
     "scaling.bootstrap=20", "scaling.ks=[1,2]", "sampler.max_new_tokens=64",
 ]  # fmt: skip
