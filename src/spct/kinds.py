@@ -25,6 +25,8 @@ KL_ESTIMATORS = ("k1", "k2", "k3")
 Count = Annotated[int, Range(least=0, most=LARGEST)]  # 0 is none or all, as the setting says
 Size = Annotated[int, Range(least=1, most=LARGEST)]
 Tokens = Annotated[int, Range(least=0, most=10**15)]
+Length = Annotated[int, Range(least=1, most=10_000_000)]  # of one text, in tokens
+Together = Annotated[int, Range(least=1, most=65_536)]  # in memory at one time
 Samples = Annotated[int, Range(least=1, most=10_000)]  # of one item
 Hinted = Annotated[int, Range(least=0, most=10_000)]
 Members = Annotated[int, Range(least=2, most=10_000, cure="a group of one has no advantage")]
@@ -47,6 +49,7 @@ Inside = Annotated[float, Range(above=0, below=1)]
 Fraction = Annotated[float, Range(least=0, most=1)]
 Positive = Annotated[float, Range(above=0, most=1e6)]
 Weight = Annotated[float, Range(least=0, most=1e6)]
+Level = Annotated[float, Range(least=0.5, most=0.9999)]  # of intervals: their ends are finite
 Coefficient = Annotated[float, Range(least=0, most=1000)]
 Bias = Annotated[float, Range(least=-1000, most=1000)]
 Fall = Annotated[float, Range(above=0, most=2)]  # of a mean of rewards from -1 to 1

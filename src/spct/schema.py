@@ -125,9 +125,9 @@ class VllmConfig:
 @dataclass
 class SamplerConfig:
     engine: k.Engine
-    max_new_tokens: k.Size
-    max_prompt_tokens: k.Size
-    batch_size: k.Size  # sequences decoded together
+    max_new_tokens: k.Length
+    max_prompt_tokens: k.Length
+    batch_size: k.Together  # sequences decoded together
     part_samples: k.Size  # samples between resume points of a bank shard
     top_p: k.Part
     max_errors: k.Share = 0.0  # share of a shard's samples that the engine may fail for good
@@ -290,7 +290,7 @@ class ScalingConfig:
     k_meta_share: k.Part  # k_meta = max(1, ceil(share * k)) (paper: one half)
     subsets: k.Draws  # random subsets per item and k, where not all of them can be counted
     bootstrap: k.Draws
-    level: k.Inside
+    level: k.Level
     invalid: k.Invalid  # what an invalid sample does in a vote
     adaptive: k.Certainties  # at which sampling may stop; empty for none
     max_repeats: k.Part  # equal texts among an item's samples beyond chance; above it: refused

@@ -20,7 +20,10 @@ from spct.config import Slice, dump, load, view
 from spct.errors import ConfigError
 from spct.grpo import loss
 from spct.pretrain.train import Recipe
+from spct.runs import Runs
 from spct.schema import Config, OptimConfig
+
+CONF = Path(__file__).parents[2] / "conf"
 
 OPEN = {"sampler.openai.extra"}  # the fields of an endpoint's request: any JSON
 
@@ -279,6 +282,23 @@ def test_a_stage_refuses_a_slice_that_was_edited_by_hand(
     path.write_text(yaml.safe_dump(groups))
     assert main([stage, "--config", str(path)]) == 2
     assert f"spct: {path}: {told}" in capsys.readouterr().err
+
+
+def test_a_run_is_refused_before_its_first_job() -> None:
+    with pytest.raises(ConfigError, match=r"^experiment 'smoke': grpo.max_grad_norm: -1.0 is not"):
+        Runs("smoke", "grpo.max_grad_norm=-1")
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(path.stem for path in CONF.glob("experiment/*.yaml")),
+        *sorted(f"sweep/{path.stem}" for path in CONF.glob("sweep/*.yaml")),
+    ],
+)
+def test_every_experiment_composes_at_all_its_sizes(name: str) -> None:
+    assert Runs(name).targets
 
 
 def test_a_relation_is_checked_where_its_groups_are(composed: Config) -> None:

@@ -59,20 +59,16 @@ def test_a_model_is_named_like_its_file(path: Path) -> None:
     assert load([f"model={path.stem}"]).model.name == path.stem
 
 
-def states_all(path: Path) -> bool:
-    """Whether a file of the configuration states all keys of its group, not only differences."""
-    if path.parent.name == "source" and path.stem == "default":
-        return True
-    several = path.read_text().startswith("# @package _global_\n") and path.stem != "endpoint"
-    return not several and path.parent.name not in NOT_COMPOSED | {"experiment"}
-
-
-WHOLE = sorted(filter(states_all, CONF.glob("*/*.yaml")))
-
-
-@pytest.mark.parametrize("path", WHOLE, ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(CONF.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
 def test_every_key_of_a_group_has_a_comment(path: Path) -> None:
+    states_all = path.parent.name == "source" and path.stem == "default"
     lines = path.read_text().splitlines()
+    several = lines[0] == "# @package _global_" and path.stem != "endpoint"  # of a model group too
+    partial = path.parent.name in NOT_COMPOSED | {"experiment"} or several
+    if partial and not states_all:
+        pytest.skip("differences only")
     for above, line in zip(["", *lines], lines, strict=False):
         key = line.strip()
         if key and not key.startswith(("#", "- /")) and not key.endswith("optim:"):
@@ -113,7 +109,7 @@ def test_every_key_of_a_group_has_a_comment(path: Path) -> None:
         ("scaling.subsets=0", "scaling.subsets: 0 is not 1 or more"),
         ("scaling.bootstrap=0", "scaling.bootstrap: 0 is not 1 or more"),
         ("scaling.k_meta_share=0", "scaling.k_meta_share: 0.0 is not above 0 and at most 1"),
-        ("scaling.level=1", "scaling.level: 1.0 is not above 0 and below 1"),
+        ("scaling.level=1", "scaling.level: 1.0 is not 0.5 or more and at most 0.9999"),
         ("grpo.steps=0", "grpo.steps: 0 is not 1 or more"),
         ("grpo.updates_per_rollout=0", "grpo.updates_per_rollout: 0 is not 1 or more"),
         ("grpo.temperature=0", "grpo.temperature: 0.0 is not 0.01 or more"),
@@ -169,7 +165,7 @@ def test_a_stage_sees_its_own_groups_only() -> None:
 def test_a_wrong_frozen_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "grpo.yaml"
     path.write_text(dump(view(load(), "rft")))
-    with pytest.raises(ConfigError, match=r"grpo.yaml: it holds .*; stage grpo reads model"):
+    with pytest.raises(ConfigError, match=r"grpo.yaml: it holds .*; stage grpo reads model, "):
         Slice.read(path, "grpo")
     groups = view(load(), "grpo")
     groups["grpo"]["lrr"] = 1
