@@ -23,16 +23,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from spct import storage
+from spct import content, storage
 from spct.content import HASH_ROWS as HASH_ROWS
 from spct.content import TableDigest as TableDigest
 from spct.content import file_hash as file_hash
 from spct.content import large as large
+from spct.content import rows_within as rows_within
 from spct.content import table_hash as table_hash
 from spct.content import text_hash as text_hash
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+GROUP_ROWS = 1 << 20  # of a row group, if they are not too many bytes
 META = b"spct"  # a manifest's place in a Parquet footer
 
 
@@ -173,7 +175,8 @@ def write_table(
     }
     table = table.replace_schema_metadata({META: json.dumps(info, sort_keys=True).encode()})
     with atomic_path(path) as aside:
-        pq.write_table(table, aside, compression="zstd")
+        size = rows_within(content.GROUP_BYTES, table.num_rows, table.nbytes, GROUP_ROWS)
+        pq.write_table(table, aside, compression="zstd", row_group_size=size)
 
 
 def read_table(path: Path, schema: pa.Schema, *, kind: str) -> pa.Table:
@@ -189,7 +192,8 @@ def read_table(path: Path, schema: pa.Schema, *, kind: str) -> pa.Table:
 def table_batches(
     path: Path, columns: Sequence[str], *, kind: str, size: int = 65_536
 ) -> Iterator[pa.Table]:
-    """The columns asked for, as far as the file has them, ``size`` rows at a time.
+    """The columns asked for, as far as the file has them, ``size`` rows at a time, or fewer if
+    these are large.
 
     A file without rows gives one empty table. Raises :class:`BrokenArtifact` as
     :func:`read_table` does, for a column cut short when it is met.
@@ -203,6 +207,9 @@ def table_batches(
             here = [name for name in file.schema_arrow.names if name in columns]
             if not file.metadata.num_rows:
                 yield file.schema_arrow.remove_metadata().empty_table().select(here)
+            groups = map(file.metadata.row_group, range(file.num_row_groups))
+            bytes_ = sum(group.total_byte_size for group in groups)
+            size = rows_within(content.GROUP_BYTES, file.metadata.num_rows, bytes_, size)
             for batch in file.iter_batches(size, columns=here):
                 yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:

@@ -6,10 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-HASH_ROWS = 16_384  # rows turned into Python objects at once
+HASH_ROWS = 16_384  # rows turned into Python objects at once …
+HASH_BYTES = 1 << 26  # … or fewer, of about so many bytes
+GROUP_BYTES = 1 << 28  # of a row group, and of a batch read: Parquet's own buffers end at 2 GiB
 
 
 def file_hash(path: Path) -> str:
@@ -37,7 +41,9 @@ class TableDigest:
         self._digest = hashlib.sha256(json.dumps([self.columns, types]).encode())
 
     def update(self, rows: pa.Table) -> None:
-        for batch in rows.select(self.columns).to_batches(HASH_ROWS):
+        rows = rows.select(self.columns)
+        size = rows_within(HASH_BYTES, rows.num_rows, rows.nbytes, HASH_ROWS)
+        for batch in rows.to_batches(size):
             for row in batch.to_pylist():
                 text = json.dumps(row, sort_keys=True, ensure_ascii=False)
                 self._digest.update(text.encode() + b"\n")
@@ -58,9 +64,32 @@ def table_hash(table: pa.Table, key: Sequence[str], volatile: Sequence[str] = ()
 def in_order(table: pa.Table, key: Sequence[str]) -> pa.Table:
     """The rows sorted by ``key``, strings by their UTF-8 bytes; texts and lists :func:`large`.
 
-    Sorting joins a column's chunks into one, which 32-bit offsets allow up to 2 GiB of text.
+    Sorting joins a column's chunks into one, which 32-bit offsets allow up to 2 GiB of text. A
+    table that is in order already is not copied.
     """
-    return table.cast(large(table.schema)).sort_by([(name, "ascending") for name in key])
+    table = table.cast(large(table.schema))
+    if is_in_order(table.select(list(key))):
+        return table
+    return table.sort_by([(name, "ascending") for name in key])
+
+
+def rows_within(wanted: int, rows: int, size: int, most: int) -> int:
+    """How many rows make about ``wanted`` bytes, if ``rows`` have ``size``: 1 to ``most``."""
+    return max(1, min(most, wanted * rows // max(1, size)))
+
+
+def is_in_order(keys: pa.Table) -> bool:
+    """Whether rows ascend by their columns, the first one first; strings by their UTF-8 bytes."""
+    if keys.num_rows < 2:
+        return True
+    before, after = keys.slice(0, keys.num_rows - 1), keys.slice(1)
+    tied: Any = pa.scalar(True)
+    falls: Any = pa.scalar(False)
+    for name in keys.column_names:
+        left, right = before[name], after[name]
+        falls = pc.or_(falls, pc.and_(tied, pc.greater(left, right)))
+        tied = pc.and_(tied, pc.equal(left, right))
+    return not pc.any(falls).as_py()
 
 
 def large(schema: pa.Schema) -> pa.Schema:

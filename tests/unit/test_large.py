@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import spct
-from spct.artifact import TableDigest, table_hash
+from spct import content
+from spct.artifact import TableDigest, rows_within, table_batches, table_hash
 from spct.bank import digest
 from spct.baselines import rows
 from spct.content import in_order, large
@@ -76,3 +78,25 @@ def test_sorting_joins_chunks_with_large_offsets() -> None:
 def bank() -> pa.Table:
     small = {"item_id": ["b", "a"], "kind": ["sample"] * 2, "sample": [0, 0]}
     return pa.table(small)
+
+
+def test_large_texts_make_small_row_groups_and_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Buffers that Parquet fills for a row group, or a batch that is read, end at 2 GiB too."""
+    monkeypatch.setattr(content, "GROUP_BYTES", 1 << 16)
+    path, pairs = tmp_path / "general.parquet", [(f"q{i}", f"{i} " * 5000) for i in range(34)]
+    general.write_general(path, pairs)
+    with pq.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    assert len(groups) > 4 and max(group.total_byte_size for group in groups) < 1 << 17
+    found = [rows.num_rows for rows in table_batches(path, ["id"], kind="general")]
+    assert len(found) > 4 and sum(found) == 34
+    assert general.read_general(path) == pairs
+
+
+def test_rows_within_a_number_of_bytes() -> None:
+    assert rows_within(100, rows=10, size=1000, most=50) == 1
+    assert rows_within(500, rows=10, size=1000, most=50) == 5
+    assert rows_within(10**9, rows=10, size=1000, most=50) == 50
+    assert rows_within(1, rows=0, size=0, most=50) == 1

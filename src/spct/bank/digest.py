@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from spct import artifact
+from spct.artifact import GROUP_ROWS
 from spct.bank import versions
-from spct.content import in_order
+from spct.content import GROUP_BYTES, in_order, is_in_order
 from spct.records import BANK_SCHEMA
 
 KEY = ("item_id", "kind", "sample")
@@ -27,7 +27,7 @@ def content_hash(path: Path) -> str:
     try:
         with pq.ParquetFile(path) as file:
             digest = artifact.TableDigest(file.schema_arrow)
-            if in_key_order(file.read(columns=list(KEY))):
+            if is_in_order(file.read(columns=list(KEY)).select(list(KEY))):
                 for batch in file.iter_batches(artifact.HASH_ROWS):
                     digest.update(pa.Table.from_batches([batch]))
             else:
@@ -39,20 +39,6 @@ def content_hash(path: Path) -> str:
 
 def by_key(rows: pa.Table) -> pa.Table:
     return in_order(rows, KEY)
-
-
-def in_key_order(keys: pa.Table) -> bool:
-    """Whether the rows are sorted by :data:`KEY`; strings by their UTF-8 bytes."""
-    if keys.num_rows < 2:
-        return True
-    before, after = keys.slice(0, keys.num_rows - 1), keys.slice(1)
-    tied: Any = pa.scalar(True)
-    falls: Any = pa.scalar(False)
-    for name in KEY:
-        left, right = before[name], after[name]
-        falls = pc.or_(falls, pc.and_(tied, pc.greater(left, right)))
-        tied = pc.and_(tied, pc.equal(left, right))
-    return not pc.any(falls).as_py()
 
 
 def write_sorted(
@@ -87,7 +73,8 @@ def write_sorted(
         pq.ParquetWriter(aside, schema, compression="zstd") as out,
     ):
         for batch in batches():
-            out.write_table(batch.cast(schema))
+            size = artifact.rows_within(GROUP_BYTES, batch.num_rows, batch.nbytes, GROUP_ROWS)
+            out.write_table(batch.cast(schema), row_group_size=size)
     return info
 
 
