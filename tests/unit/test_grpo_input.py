@@ -380,6 +380,7 @@ def test_a_dump_that_is_mended_passes(world: World, monkeypatch: pytest.MonkeyPa
         dump.replay(path)
 
 
+@pytest.mark.medium
 def test_nan_weights_and_gradients_replay_from_the_command_line(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

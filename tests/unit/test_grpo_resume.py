@@ -192,6 +192,7 @@ def test_a_truncated_newest_state_gives_way(
     assert again == straight(*overrides)
 
 
+@pytest.mark.medium
 def test_sigkill_in_the_middle_of_a_checkpoint(world: World, straight: Callable) -> None:
     """A real kill, half the second state written: no handler runs, nothing is tidied up."""
     code = (

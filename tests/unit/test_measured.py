@@ -220,6 +220,7 @@ def ratios(run: str) -> tuple[float, float]:
     return hours / taken, disk / sum(use.disk for use in found.values())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("run", sorted(MEASURED["runs"]))
 def test_a_run_is_planned_within_a_quarter_or_told_apart(run: str) -> None:
     if run in APART:
