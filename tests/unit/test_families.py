@@ -84,6 +84,7 @@ def test_log_probs_are_the_models_own(name: str, use: str) -> None:
     [
         pytest.param("falcon_h1", "native", "sampler=hf", id="hybrid-native"),
         pytest.param("gpt_neo", "native", "sampler=hf", id="local-attention-native"),
+        pytest.param("modernbert-decoder", "native", "sampler=hf", id="decoder-is-its-head"),
         pytest.param("bart", "hf", "sampler.batch_size=1", id="left-padding-hf"),
         pytest.param("bert", "hf", "another family|batch_size=1", id="bidirectional-hf"),
         pytest.param("bert", "training", "another family", id="bidirectional-training"),

@@ -61,7 +61,9 @@ def install(model: Any) -> None:
     neither ``sdpa`` nor ``eager``: flash kernels ask for their own name again.
     """
     decoder = model.get_decoder()
-    current = decoder.config._attn_implementation
+    current = getattr(getattr(decoder, "config", None), "_attn_implementation", None)
+    if current is None:
+        raise ValueError(f"{type(decoder).__name__} does not choose its attention by name")
     if current.startswith(PREFIX):
         return
     if current not in ("sdpa", "eager"):
