@@ -5,11 +5,11 @@ every interval is smoothed by what was not seen.
 
 *Shares* (accuracies, ROC-AUCs, rates) are Wilson score intervals, reached a little further towards
 those of Agresti and Coull, which have the same middle. Wilson's own cover as little as 90 % beyond
-0.97, Agresti and Coull's too much everywhere (Brown, Cai and DasGupta 2001, "Interval estimation
-for a binomial proportion", figures 5 and 11). Items are no coin flips: credits are fractions and
-items share prompts. The number of flips that would be as sure, n / φ, therefore stands for n, as
-for surveys (Korn and Graubard 1998); φ, the variance over that of n flips, is estimated from both
-the data and :data:`PRIOR`, for the data alone know nothing of φ where hardly an item fails.
+0.97, Agresti and Coull's too much (Brown, Cai and DasGupta 2001, "Interval estimation for a
+binomial proportion"). Items are no coin flips: credits are fractions and items share prompts. The
+number of flips that would be as sure, n / φ, therefore stands for n, as for surveys (Korn and
+Graubard 1998); φ, the variance over that of n flips, is estimated from both the data and
+:data:`PRIOR`, for the data alone know nothing of φ where hardly an item fails.
 
 *Differences* of pairs are Wald intervals after one more pair each way (Bonett and Price 2012,
 "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data").
