@@ -214,7 +214,7 @@ def test_only_a_broken_shard_is_sampled_again(undisturbed: Clone) -> None:
 # For each job: which of the files that it begins to put in their place is never put there. The
 # first rollout has kept a part, GRPO a state.
 KILLS = {
-    f"rollout {SEED}/rollout/toy_s/0.parquet": struck.Blow(2, ".parts/"),
+    f"rollout {SEED}/rollout/toy_s/0.parquet": struck.Blow(1, ".parts/1.parquet"),
     f"judge {SEED}/judge/base-toy_m/0.parquet": struck.Blow(1),
     f"rft {SEED}/rft/toy_s": struck.Blow(1),
     f"grpo {SEED}/grpo/toy_s": struck.Blow(2, "state-"),
