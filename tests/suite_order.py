@@ -23,7 +23,7 @@ LONG = (
     "workflow/test_explain.py",
     "unit/test_runs.py",
     "unit/test_grpo_resume.py",
-    "unit/test_measured.py",
+    "unit/test_coverage.py",
     "unit/test_grpo_overlap.py",
     "unit/test_native.py",
 )

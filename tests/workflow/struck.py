@@ -19,9 +19,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Blow:
-    """Kill before file number ``file`` is put in its place: the stage, or Snakemake instead."""
+    """Kill before file number ``file``, of those with ``named`` in their path, is put in its place.
+
+    It hits the stage, or Snakemake instead.
+    """
 
     file: int
+    named: str = ""
     snakemake: bool = False
 
 
@@ -47,23 +51,24 @@ def wait() -> None:
         stage, out = blow["words"]
         given = {word.rpartition("=")[2] for word in sys.orig_argv}
         if stage in given and out in given:
-            os.replace = struck(os.replace, path, blow["file"], blow["snakemake"])
+            os.replace = struck(os.replace, path, blow)
 
 
 def struck(
-    replace: Callable[..., None], path: Path, last: int, snakemake: bool
+    replace: Callable[..., None], path: Path, blow: Mapping[str, Any]
 ) -> Callable[..., None]:
+    """``os.replace`` that strikes when it is due; ``path`` is then gone, so it does so once."""
     count = 0
 
-    def replaced(*args: Any, **options: Any) -> None:
+    def replaced(source: Any, target: Any, **options: Any) -> None:
         nonlocal count
-        count += 1
-        if count == last:
+        count += blow["named"] in str(target)
+        if count == blow["file"] and path.exists():
             path.unlink()
-            if not snakemake:
+            if not blow["snakemake"]:
                 os.kill(os.getpid(), signal.SIGKILL)
             _kill_snakemake()
-        replace(*args, **options)
+        replace(source, target, **options)
 
     return replaced
 
