@@ -72,7 +72,7 @@ def test_dead_groups() -> None:
 
 
 def test_an_unknown_std_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"grpo\.std is 'mad'; known: population, sample, none"):
+    with pytest.raises(ValueError, match=r"grpo\.std is 'mad'; known: population, sample, batch"):
         advantages(torch.ones(1, 2), "mad")
 
 
