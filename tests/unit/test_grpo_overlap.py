@@ -278,7 +278,7 @@ def test_older_rollouts_are_refused(world: World, monkeypatch: pytest.MonkeyPatc
 def test_lag_wants_its_correction() -> None:
     for words, message in (
         (["grpo.rollout_lag=1"], r"grpo\.importance_cap: 0, yet"),
-        (["grpo.rollout_lag=2"], r"grpo\.rollout_lag: 2 is not 0 or 1"),
+        (["grpo.rollout_lag=2"], r"grpo\.rollout_lag: 2 is not 0 or more and at most 1"),
         ([*LAG, "grpo.stop_on_gap=true"], r"grpo\.stop_on_gap: at which gap"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -146,7 +146,7 @@ def test_a_stale_sampler_is_seen_and_stops_if_asked(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rollouts of the weights that the run began with, step after step."""
-    quiet = ("grpo.alarm_drop=9", "grpo.alarm_invalid=1")
+    quiet = ("grpo.alarm_drop=2", "grpo.alarm_invalid=1")
     own = [entry["alarm/sampler_gap"] for entry in lines(world("own", *quiet) / "metrics.jsonl")]
     assert own == [0.0] * 4 and "ALARM" not in capsys.readouterr().err
 
@@ -169,7 +169,7 @@ def test_a_stale_sampler_is_seen_and_stops_if_asked(
 def test_an_alarm_reaches_every_place_where_people_look(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quiet = ("grpo.alarm_drop=9", "grpo.alarm_invalid=1")
+    quiet = ("grpo.alarm_drop=2", "grpo.alarm_invalid=1")
     out = world("quiet", *quiet)
     assert "ALARM" not in capsys.readouterr().err and not (out / "alarms.jsonl").exists()
     assert all(entry["alarm/pair"] == 0 for entry in lines(out / "metrics.jsonl"))
@@ -443,7 +443,7 @@ def _mirrored(place: Path) -> mirror.Mirror:
 
 
 def test_mlflow_gets_judgements_as_text_and_seconds_by_step(world: World) -> None:
-    out = world("mirrored", "grpo.alarm_drop=9", "grpo.alarm_invalid=1")
+    out = world("mirrored", "grpo.alarm_drop=2", "grpo.alarm_invalid=1")
     shown = _mirrored(out)
     assert [name for name, _ in shown.texts] == [
         "samples/step_000000.md", "samples/step_000002.md",

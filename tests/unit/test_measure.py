@@ -80,7 +80,8 @@ def test_errors_of_items_and_seeds_add_up_as_independent_ones() -> None:
     assert both.mc_se == pytest.approx(math.sqrt(0.09) / 6)
     assert both.rerun_sd == pytest.approx(1 / 6)
     assert both.accuracy == pytest.approx(4 / 6)
-    assert (both.low_seeds, both.high_seeds) == (0, 1)  # 0.5 ± 6.4, as far as accuracies go
+    # 0.5 ± 6.4, as far as a share goes
+    assert both.low_seeds < 0.01 and both.high_seeds > 0.99
 
 
 def test_a_rerun_nobody_can_tell_is_told_as_that() -> None:

@@ -251,7 +251,7 @@ def test_the_key_is_in_nothing_that_is_written(
         (["plan.main=endpoint"], "plan.policies: endpoint is an endpoint and cannot be tuned"),
         (["model=endpoint", "plan.metarm=endpoint"], "plan.metarm: endpoint is an endpoint"),
         (["plan=endpoint", "model.source=endpoint:"], "model.source: endpoint: lacks the name"),
-        (["sampler.max_errors=1"], "sampler.max_errors: 1.0 is not a share"),
+        (["sampler.max_errors=1"], "sampler.max_errors: 1.0 is not 0 or more and below 1"),
         (["sampler.openai.api=responses"], "sampler.openai.api: 'responses' is not one of chat"),
     ],
 )

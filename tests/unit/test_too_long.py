@@ -45,7 +45,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("an engine was started")
 
     monkeypatch.setattr(fill, "build", started)
-    monkeypatch.setattr("spct.grpo.trainer.build", started)
+    monkeypatch.setattr("spct.grpo.trainer.Trainer._engine", started)
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ SECRET = "sk-never-to-be-written"
 SECRETS = ("HF_TOKEN", "OPENAI_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
 COLUMNS = (
     "run,seed,policy,size,benchmark,subset,method,k,k_meta,metric,accuracy,low,high,low_seeds,"
-    "high_seeds,items,tokens,flops,invalid_rate,tie_rate,rerun_sd,mc_se,note"
+    "high_seeds,items,tokens,flops,invalid_rate,tie_rate,rerun_sd,mc_se,readable,"
+    "accuracy_readable,note"
 )
 
 
