@@ -231,6 +231,7 @@ def test_a_wide_unreadable_row_leaves_its_neighbours_alone() -> None:
     assert grid.correct[:, 0].tolist() == [True, False]
 
 
+@pytest.mark.medium
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     """Small: three ways of reading find the same rows, and the votes rise with k."""
     out = tmp_path / "found.json"

@@ -83,6 +83,7 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.medium
 def test_estimators_write_a_table_and_a_figure(tmp_path: Path) -> None:
     shown = run("estimators.py", "--items", "6", "--banks", "4", "--out", str(tmp_path))
     text = (tmp_path / "table.md").read_text(encoding="utf-8")

@@ -119,6 +119,7 @@ def by_group(words: Words) -> dict[str, Any]:
 FUZZ = {"deadline": None, "derandomize": True, "database": None}
 
 
+@pytest.mark.medium
 @settings(max_examples=150, **FUZZ)
 @given(WORDS)
 def test_random_settings_are_refused_by_name_or_within_bounds(words: Words) -> None:

@@ -201,6 +201,7 @@ def test_one_that_cannot_sample_stops_all(sampler_config: SamplerConfig) -> None
         DealtSampler(Sampler(), sampler_config, told).sample(asked)
 
 
+@pytest.mark.medium
 def test_several_processes_never_halve_and_draw_apart(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

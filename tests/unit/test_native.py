@@ -104,6 +104,7 @@ def test_a_completion_is_a_function_of_its_request(name: str, data: st.DataObjec
     assert found == [expected[i] for i in part]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", BASES)
 @pytest.mark.parametrize(
     "change", [{"batch_size": 1}, {"batch_size": 64}, {"max_prompt_tokens": 9}]
@@ -145,6 +146,7 @@ def test_shapes_are_a_function_of_the_request() -> None:
     assert {mask[-1] for mask in decoding} == {64, 128, 192, 256, 320}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", BASES)
 def test_bits_do_not_depend_on_the_number_of_slots(name: str) -> None:
     """As a list ends its slots get fewer; a short list has few from the start."""

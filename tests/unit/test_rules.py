@@ -381,6 +381,7 @@ def difficulty(x: Item) -> str:
     return "easy" if gap > 0 else "hard" if gap < 0 else "normal"
 
 
+@pytest.mark.medium
 def test_rm_bench_domains_and_difficulties() -> None:
     items = style_matrix(FILES)
     matrix = product(range(3), range(3))

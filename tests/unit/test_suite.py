@@ -125,6 +125,7 @@ def test_a_skip_is_a_failure_in_ci(tmp_path: Path, ci: str, counts: set[str], to
     assert done.stdout.count("With CI=true no test is skipped, but this one said: ") == told
 
 
+@pytest.mark.medium
 def test_a_file_that_skips_itself_is_a_failure_in_ci(tmp_path: Path) -> None:
     (tmp_path / "test_here.py").write_text("import pytest\npytest.importorskip('no_such')")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ("suite_skips",)')

@@ -42,6 +42,7 @@ def test_smoke_needs_about_a_dozen_torch_processes(clone: Any) -> None:
     assert sum(plan[rule] for rule in torch) <= 12
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("preset", "only"),
     [
@@ -61,10 +62,12 @@ def test_presets_of_real_models_are_planned(clone: Any, preset: str, only: dict)
     assert plan["audit"] == 1 and sum(plan.values()) <= 5000
 
 
+@pytest.mark.medium
 def test_the_workflow_lints(clone: Any) -> None:
     assert "good condition" in clone.snakemake("--lint")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("profile", ["slurm", "ci"])
 def test_a_profile_is_found_by_its_bare_name(clone: Any, profile: str) -> None:
     if profile == "slurm":
@@ -88,6 +91,7 @@ def test_a_mistake_stops_before_any_job(clone: Any, setting: str, message: str) 
     assert not (clone.root / "results").exists()
 
 
+@pytest.mark.medium
 def test_an_ablation_adds_only_its_own_jobs(clone: Any) -> None:
     both = clone.planned("--config", "experiments=[tiny,tiny_no_kl]")
     added = both - clone.planned()
@@ -96,6 +100,7 @@ def test_an_ablation_adds_only_its_own_jobs(clone: Any) -> None:
     assert dict(added) == dict.fromkeys(once, 1)
 
 
+@pytest.mark.medium
 def test_a_set_adds_its_runs_and_one_page(clone: Any) -> None:
     alone, together = clone.planned(*SMOKE), clone.planned("--config", SMOKE_SET)
     added = together - alone
@@ -165,6 +170,7 @@ def test_an_override_has_its_own_folder_and_leaves_the_plain_run_alone(finished:
     assert not finished.planned(*SMOKE)
 
 
+@pytest.mark.medium
 def test_a_size_may_be_named_like_a_model_of_the_hub(clone: Any) -> None:
     text = (clone.root / "conf/model/toy_s.yaml").read_text()
     path = clone.root / "conf/model/Toy-0.6B.yaml"

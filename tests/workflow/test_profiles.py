@@ -58,6 +58,7 @@ def test_slurm_gets_few_jobs_with_what_the_profile_says(clone: Clone) -> None:
     assert together == {"prepare", "select", "rft", "curves", "health", "report"}
 
 
+@pytest.mark.medium
 def test_kubernetes_plans_the_same_jobs(clone: Clone, tmp_path: Path) -> None:
     pytest.importorskip("snakemake_executor_plugin_kubernetes")
     pytest.importorskip("snakemake_storage_plugin_fs")

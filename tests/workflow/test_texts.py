@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import yaml
 
 from spct.runs import Runs
@@ -11,6 +12,7 @@ from spct.runs import Runs
 TEXT = 'Rules: be kind, don\'t say $HOME or {this}; the #1 rule is "no" `id`'
 
 
+@pytest.mark.medium
 def test_a_text_is_frozen_as_it_was_typed(stubs: Any) -> None:
     quoted = TEXT.replace('"', '\\"')
     words = ["judge.principles=fixed", f'judge.criteria="{quoted}"', "grpo.lr=5e-5"]

@@ -46,12 +46,14 @@ def test_a_rule_calls_its_own_stage(stage: str) -> None:
 NODES = ("nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0")
 
 
+@pytest.mark.medium
 def test_several_nodes_are_asked_for_in_full(clone: Clone) -> None:
     asked = ("--dry-run", "--set-resources", "grpo:gpu=2", "grpo:nodes=2")
     assert "needs more of Slurm's plugin" in clone.snakemake(*asked, ok=False)
     clone.snakemake(*asked, *(f"grpo:{word}" for word in NODES[1:]))
 
 
+@pytest.mark.medium
 def test_a_sampler_apart_halves_the_processes_not_the_gpus(clone: Clone) -> None:
     apart = ("--config", "hydra=grpo.colocate=false", "--set-resources", "grpo:gpu=4")
     shown = clone.snakemake("--dry-run", "--printshellcmds", *apart)
@@ -59,6 +61,7 @@ def test_a_sampler_apart_halves_the_processes_not_the_gpus(clone: Clone) -> None
     assert {("1 4 2", "grpo"), ("1 0 1", "rft")} <= launched
 
 
+@pytest.mark.medium
 def test_stages_get_their_gpus_and_training_a_process_on_each(clone: Clone, tmp_path: Path) -> None:
     """The shell commands that Snakemake shows, run with stubs for the two programs."""
     given = {"rft": 0, "grpo": 2, "metarm": 16, "judge": 1, "score": 0}
