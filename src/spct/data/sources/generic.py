@@ -30,7 +30,9 @@ from spct.data.sources import labels, public
 from spct.data.sources.base import BadRow, Messages, Row, build, by_row, user
 from spct.data.sources.context import Claim, agreed, shared
 from spct.data.sources.hh_rlhf import is_transcript, turns
-from spct.data.sources.turns import kind_of, reply_of, text_of, turns_of
+from spct.data.sources.turns import decoded, kind_of, reply_of, text_of, turns_of
+from spct.data.sources.whole import text_alone, with_tools
+from spct.data.text import squeezed
 from spct.errors import ConfigError
 from spct.records import Item, Label
 from spct.schema import SourceConfig
@@ -50,13 +52,22 @@ def make(row: Row, source: SourceConfig) -> Item:
     named = {column: _column(row, source, column) for column in COLUMNS}
     if all(named[name] is None for name in ("responses", "chosen", "rejected", "completion")):
         return public.make(row, source)
+    text_alone(row)
     claims, responses = _responses(named)
-    context = agreed([*claims, *_claims(named, row)], responses, _system(named["system"]))
+    asked = list(_claims(named, row))
+    if claims and claims[0][1] and claims[0][1][0]["role"] == "assistant":
+        before = dict(asked).get("prompt", ())  # as TRL has it, chosen goes on where prompt ends
+        claims = [("chosen", (*before, *claims[0][1]))]
+    context = agreed([*claims, *asked], responses, _system(named["system"]))
+    context = with_tools(context, row)
+    label = _label(named, row, source, len(responses))
+    if named["responses"] is not None:
+        _check_chosen(named["chosen"], responses, label)
     return build(
         source,
         context,
         responses,
-        _label(named, row, source, len(responses)),
+        label,
         id=named["id"],
         subset=row.get("subset"),
         domain=row.get("domain"),
@@ -104,13 +115,17 @@ def _responses(named: Row) -> tuple[list[Claim], list[str]]:
         return [], [reply_of(named["completion"], "completion")]
     if chosen is None or rejected is None:
         raise BadRow("bad_row", "only one of chosen and rejected, and nothing to compare it with")
-    pair = [("chosen", chosen), ("rejected", rejected)]
-    if all(isinstance(one, str) and is_transcript(one) for _, one in pair):
+    pair = [("chosen", decoded(chosen)), ("rejected", decoded(rejected))]
+    written = [isinstance(one, str) and is_transcript(one) for _, one in pair]
+    if all(written):
         return _conversations([turns(one) for _, one in pair])
+    if any(written) and not isinstance(rejected, list):
+        raise BadRow("bad_row", "one of chosen and rejected is a transcript, the other is not")
     if all(_is_conversation(one) for _, one in pair):
         return _conversations([turns_of(one, name) for name, one in pair])
-    if isinstance(rejected, list) and all(isinstance(one, str) for one in rejected):
-        pair = [("chosen", chosen), *(("rejected", one) for one in rejected)]
+    other = pair[1][1]
+    if isinstance(other, list) and all(isinstance(one, str) for one in other):
+        pair = [pair[0], *(("rejected", one) for one in other)]
     return [], [reply_of(one, name) for name, one in pair]
 
 
@@ -134,8 +149,16 @@ def _label(named: Row, row: Row, source: SourceConfig, n: int) -> Label:
         found = labels.of_list(row, n)
         if found is not None:
             return found
-    first = source.options.get("first_index", 0)
-    return labels.read(named["label"], stated or "best", n, int(first))
+    if str(source.options.get("label", "label")) not in row:
+        raise BadRow("no_label", "there is no column label; a null in one is a tie of a pair_tie")
+    return labels.read(named["label"], stated or "best", n, labels.first_index(source))
+
+
+def _check_chosen(chosen: Any, responses: Sequence[str], label: Label) -> None:
+    """Beside a list of responses a text ``chosen`` must be its best. Raises ``two_labels``."""
+    known = label.kind == "best" and label.value in range(len(responses))
+    if isinstance(chosen, str) and known and squeezed(chosen) != squeezed(responses[label.value]):
+        raise BadRow("two_labels", "label and chosen name different responses")
 
 
 _rows = by_row(make)

@@ -74,6 +74,8 @@ def _make(row: Row, source: SourceConfig) -> Item:
     ranked = [one for one in row["replies"] if not one.get("deleted") and _rank(one) is not None]
     if len(ranked) < 2:
         raise BadRow("no_pair", "a message without two ranked replies")
+    if any(one.get("deleted") for one in row["path"]):
+        raise BadRow("bad_row", "a message before the replies is deleted")
     turns = [
         turn_of({"role": one.get("role"), "content": one.get("text")}, f"message {i}")
         for i, one in enumerate(row["path"], start=1)

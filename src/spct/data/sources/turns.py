@@ -49,6 +49,18 @@ def turns_of(value: object, what: str) -> Messages:
     return tuple(turn_of(turn, f"turn {i} of {what}") for i, turn in enumerate(value, start=1))
 
 
+def decoded(value: Any) -> Any:
+    """A list of turns that is written as JSON text; anything else as it is."""
+    if not (isinstance(value, str) and value.lstrip().startswith("[")):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value
+    told = isinstance(found, list) and found and all(isinstance(one, dict) for one in found)
+    return found if told and all("role" in one or "from" in one for one in found) else value
+
+
 def _json(value: str, what: str) -> Any:
     try:
         return json.loads(value)
@@ -71,7 +83,7 @@ def turn_of(turn: object, what: str) -> dict[str, str]:
     content = turn.get(key)
     text = "" if content is None and calls else _content(content, f"{what}: its {key}")
     if isinstance(given, str) and given.strip().lower() == "function_call":
-        text = CALL + text
+        text = CALL + text if text.strip() else ""
     return {"role": role, "content": "\n".join(filter(None, (text, *calls)))}
 
 
@@ -127,13 +139,13 @@ def _call(name: object, arguments: object, what: str) -> str:
 
 
 def reply_of(value: object, what: str) -> str:
-    """One answer: a text, a turn of the assistant, or a list of one such turn."""
-    if isinstance(value, str):
-        return value
+    """One answer: a text, a turn of the assistant, or a list of one of these."""
     if isinstance(value, list):
         if len(value) != 1:
             raise BadRow("bad_row", f"{what} has {len(value)} turns; an answer is one of them")
         value = value[0]
+    if isinstance(value, str):
+        return value
     if not isinstance(value, Mapping):
         raise BadRow("bad_row", f"{what} is {kind_of(value)}, not text")
     turn = turn_of(value, what)
