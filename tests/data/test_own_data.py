@@ -209,6 +209,13 @@ def test_what_fits_no_rule_says_why(
 
 CALL = {"function": {"name": "weather", "arguments": '{"city": "Bergen"}'}}
 CALLS = {
+    "filled by parquet": turn(
+        "assistant",
+        None,
+        tool_calls=[
+            {"function": {"name": "weather", "arguments": {"city": "Bergen", "unit": None}}}
+        ],
+    ),
     "openai": turn("assistant", "", tool_calls=[CALL]),
     "null content": turn("assistant", None, tool_calls=[CALL]),
     "arguments as object": turn(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spct.data.reading import Dropped, rows
+from spct.data.reading import Dropped, named, rows
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
@@ -37,8 +37,8 @@ def by_row(make: Make) -> Loader:
     """
 
     def load(paths: Sequence[Path], source: SourceConfig) -> Iterator[Item | Dropped]:
-        for path in paths:
-            for row in rows(path):
+        for path, name in named(paths):
+            for row in rows(path, name):
                 if isinstance(row, Dropped):
                     yield row
                 else:

@@ -128,13 +128,24 @@ def _calls(turn: Mapping[str, Any], what: str) -> list[str]:
     return written
 
 
+def written(value: object) -> str:
+    """An object as JSON, without its nulls: Parquet fills in the fields of all other objects."""
+    return json.dumps(_without_nulls(value), ensure_ascii=False, default=str)
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
 def _call(name: object, arguments: object, what: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise BadRow("bad_row", f"{what}: a tool call without the name of the tool")
     if arguments is None:
         arguments = ""
     if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+        arguments = written(arguments)
     return f"{CALL}{name}({arguments})"
 
 

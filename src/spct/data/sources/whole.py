@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from spct.data.sources.base import BadRow, Messages, Row
-from spct.data.sources.turns import kind_of
+from spct.data.sources.turns import kind_of, written
 
 MEDIA = tuple(f"{name}{more}" for name in ("image", "video", "audio") for more in ("", "s"))
 TOOLS = ("tools", "functions")
@@ -15,7 +14,8 @@ TOOLS = ("tools", "functions")
 def text_alone(row: Row) -> None:
     """Raises :class:`BadRow` for a row with an image, a video or a sound: a judge reads text."""
     for name in MEDIA:
-        if row.get(name):
+        value = row.get(name)
+        if any(value.values()) if isinstance(value, dict) else value:
             raise BadRow("bad_row", f"the column {name} is filled, and a judge reads text alone")
 
 
@@ -37,4 +37,4 @@ def _told(value: Any, name: str) -> str:
         return ""
     if not isinstance(value, list):
         raise BadRow("bad_row", f"{name} is {kind_of(value)}, not a list")
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return written(value)
