@@ -94,6 +94,9 @@ ASKS = {  # all of them ask the same and answer the same
     "conversations as json": {
         "prompt": ASKED, "chosen": json.dumps([ASK, GOOD]), "rejected": json.dumps([ASK, BAD]),
     },
+    "prompt and answers as json": {
+        **LIST, "prompt": json.dumps([ASK]), "responses": [json.dumps([GOOD]), json.dumps([BAD])],
+    },
     "lists of one text": {"prompt": ASKED, "chosen": [REPLIES[0]], "rejected": [REPLIES[1]]},
     "a list and its best again": {**LIST, "chosen": REPLIES[0], "rejected": REPLIES[1]},
     "several rejected": {"prompt": ASKED, "chosen": REPLIES[0], "rejected": [REPLIES[1]]},
@@ -161,8 +164,13 @@ OTHER = turn("user", "Name a lake.")
         ({**TEXTS, "chosen": f"{HUMAN} The Ucayali."}, "bad_row", "the other is not"),
         ({**TEXTS, "chosen": f"User: {ASKED}\nBot: x"}, "bad_row", "response 0 is a transcript"),
         ({**LIST, "chosen": REPLIES[1], "rejected": REPLIES[0]}, "two_labels", "label and chosen"),
-        ({**TEXTS, "image": "a.png"}, "bad_row", "image is filled"),
-        ({**TEXTS, "images": [{"path": "a.png"}]}, "bad_row", "images is filled"),
+        ({**TEXTS, "image": "a.png"}, "bad_row", "the row has image filled"),
+        ({**TEXTS, "images": [{"path": "a.png"}]}, "bad_row", "the row has images filled"),
+        ({"prompt": ASKED, "answers": [], "image": "a.png"}, "bad_row", "the row has image filled"),
+        ({**LIST, "messages": [{**ASK, "images": ["a.png"]}]}, "bad_row", "turn 1 of messages has"),
+        ({**LIST, "messages": [turn("user", [{"text": ASKED, "image": "a.png"}])]},
+         "bad_row", "part 1 of turn 1"),
+        ({"prompt": ASKED, "responses": ["a", "b"], "ranking": [1, 0]}, "bad_label", "an order"),
         ({**BINARIZED, "score_chosen": 10**400}, "bad_label", "score_chosen"),
         ({"prompt": ASKED, "responses": ["a", "b"], "kind": "pair_tie"}, "no_label", "no column"),
         ({"chosen": [ASK, GOOD], "rejected": [OTHER, BAD]}, "context_differs", "last turn"),
@@ -191,7 +199,8 @@ OTHER = turn("user", "Name a lake.")
     ids=["prompt", "messages", "system", "ends", "holds", "longer", "transcript", "template",
          "short", "markdown", "heading", "deepseek", "harmony", "cohere",
          "system-is-answer", "user-is-answer", "system-alone", "one-transcript", "in-response",
-         "chosen-is-worse", "image-column", "images-column", "huge-score", "no-label-column",
+         "chosen-is-worse", "image-column", "images-column", "image-of-a-set", "images-of-turn",
+         "image-of-part", "order", "huge-score", "no-label-column",
          "chosen", "rejected-ends",
          "no-prompt", "no-context", "one-side", "no-question", "number", "bool", "messages-text",
          "null-response", "text-responses", "blank-turn", "null-content", "number-content", "role",
@@ -306,6 +315,14 @@ def test_helpsteer2(tmp_path: Path) -> None:
     pair = {"split": "train", "prompt": "p", "response_1": "a", "response_2": "b",
             "preference_strength": -1}  # fmt: skip
     assert one(tmp_path, pair).label.value == {"winner": 0, "strength": 1}
+
+
+def test_what_rows_of_public_sets_have_beside_their_own_columns(tmp_path: Path) -> None:
+    row = {"prompt": ASKED, "response_0": REPLIES[0], "response_1": REPLIES[1], "domain": "d",
+           "better_response_id": 1, "system": "Be brief.", "id": 5, "subset": "s"}  # fmt: skip
+    item = one(tmp_path, row)
+    assert (item.messages, item.id, item.subset) == ((SYSTEM, ASK), "set/5", "s")
+    assert item.domain == "d"
 
 
 def test_pku_safe_rlhf(tmp_path: Path) -> None:

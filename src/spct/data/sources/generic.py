@@ -22,16 +22,17 @@ that is called otherwise, e.g. ``options: {prompt: query}``; an empty name leave
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from spct.data.reading import Dropped
 from spct.data.sources import labels, public
-from spct.data.sources.base import BadRow, Messages, Row, build, by_row, user
-from spct.data.sources.context import Claim, agreed, shared
+from spct.data.sources.base import BadRow, Messages, Row, as_text, build, by_row, user
+from spct.data.sources.context import Claim, agreed, shared, with_system
 from spct.data.sources.hh_rlhf import is_transcript, turns
-from spct.data.sources.turns import decoded, kind_of, reply_of, text_of, turns_of
-from spct.data.sources.whole import text_alone, with_tools
+from spct.data.sources.tools import with_tools
+from spct.data.sources.turns import decoded, kind_of, reply_of, text_alone, text_of, turns_of
 from spct.data.text import squeezed
 from spct.errors import ConfigError
 from spct.records import Item, Label
@@ -49,10 +50,10 @@ COLUMNS = {
 
 
 def make(row: Row, source: SourceConfig) -> Item:
+    text_alone(row, "the row")
     named = {column: _column(row, source, column) for column in COLUMNS}
     if all(named[name] is None for name in ("responses", "chosen", "rejected", "completion")):
-        return public.make(row, source)
-    text_alone(row)
+        return _filled(public.make(row, source), named, row)
     claims, responses = _responses(named)
     asked = list(_claims(named, row))
     if claims and claims[0][1] and claims[0][1][0]["role"] == "assistant":
@@ -75,6 +76,19 @@ def make(row: Row, source: SourceConfig) -> Item:
     )
 
 
+def _filled(item: Item, named: Row, row: Row) -> Item:
+    """An item of a public set with what such rows have beside its own columns."""
+    given = {name: as_text(row.get(name), name) for name in ("subset", "domain", "reference")}
+    return replace(
+        item,
+        messages=with_tools(with_system(item.messages, _system(named["system"])), row),
+        id=item.id or as_text(named["id"], "id") or "",
+        subset=item.subset if item.subset != "all" else given["subset"] or "all",
+        domain=given["domain"] or item.domain,
+        reference=item.reference or given["reference"],
+    )
+
+
 def _column(row: Row, source: SourceConfig, column: str) -> Any:
     if column in source.options:
         return row.get(str(source.options[column]))
@@ -89,7 +103,7 @@ def _claims(named: Row, row: Row) -> Iterator[Claim]:
     """What ``messages`` and ``prompt`` say the conversation is."""
     if named["messages"] is not None:
         yield "messages", turns_of(named["messages"], "messages")
-    prompt = named["prompt"]
+    prompt = decoded(named["prompt"])
     if isinstance(prompt, str):
         more = row.get("input") if row.get("instruction") == prompt else None
         if is_transcript(prompt):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from spct.data.sources.base import Row, build, by_row, last_reply, user
 from spct.data.sources.context import with_system
-from spct.data.sources.turns import text_of, turns_of
-from spct.data.sources.whole import text_alone, with_tools
+from spct.data.sources.tools import with_tools
+from spct.data.sources.turns import text_alone, text_of, turns_of
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
@@ -20,7 +20,7 @@ CONVERSATIONS = ("messages", "conversations")
 def make(row: Row, source: SourceConfig) -> Item:
     label = Label("correct", [True])
     conversation = next((row[name] for name in CONVERSATIONS if row.get(name) is not None), None)
-    text_alone(row)
+    text_alone(row, "the row")
     system = row.get("system")
     system = "" if system is None else text_of(system, "system")
     if conversation is not None:

@@ -71,6 +71,9 @@ def of_list(row: Row, n: int) -> Label | None:
     scores = _numbers(row, SCORES, n)
     ranks = _numbers(row, RANKS, n)
     if ranks is not None:
+        if 0 in ranks:
+            told = "ranks count from 1, the best; with a 0 they may be an order of the responses"
+            raise BadRow("bad_label", told)
         ranks = [-rank for rank in ranks]
     if scores is not None and ranks is not None:
         pairs = [(i, j) for i in range(n) for j in range(n)]

@@ -14,7 +14,7 @@ from spct.data.sources.base import SHOWN, BadRow, Make, Messages, Row, build, us
 from spct.data.sources.context import agreed, shared
 from spct.data.sources.hh_rlhf import is_transcript, turns
 from spct.data.sources.labels import first_index, read, strength, winner
-from spct.data.sources.turns import kind_of, text_of, turns_of
+from spct.data.sources.turns import decoded, kind_of, text_of, turns_of
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
@@ -35,7 +35,10 @@ def nectar(row: Row, source: SourceConfig) -> Item:
 
 
 def _question(prompt: Any) -> Messages:
-    """A prompt as text; as a transcript it ends with an empty turn of the assistant."""
+    """A prompt as text or turns; as a transcript it ends with an empty turn of the assistant."""
+    prompt = decoded(prompt)
+    if isinstance(prompt, list):
+        return turns_of(prompt, "prompt")
     text = text_of(prompt, "prompt")
     said = turns(text) if is_transcript(text) else user(text)
     return said if said[-1]["content"] or len(said) == 1 else said[:-1]
@@ -55,7 +58,7 @@ def safe_rlhf(row: Row, source: SourceConfig) -> Item:
     name = str(source.options.get("label", "better_response_id"))
     label = read(row.get(name), "best", 2, first_index(source))
     responses = [text_of(row[column], column) for column in ("response_0", "response_1")]
-    context = agreed([("prompt", user(text_of(row["prompt"], "prompt")))], responses)
+    context = agreed([("prompt", _question(row["prompt"]))], responses)
     return build(source, context, responses, label)
 
 

@@ -21,6 +21,8 @@ ROLES = {
 }
 _TEXTS = ("text", "input_text", "output_text")
 CALL = "Tool call: "
+MEDIA = (*(f"{name}{more}" for name in ("image", "video", "audio") for more in ("", "s", "_url")),
+         "input_audio")  # fmt: skip
 
 
 def kind_of(value: object) -> str:
@@ -31,6 +33,14 @@ def kind_of(value: object) -> str:
         return "true or false"
     names = {int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), f"a {type(value).__name__}")
+
+
+def text_alone(given: Mapping[str, Any], what: str) -> None:
+    """Raises :class:`BadRow` if something holds an image, a video or a sound beside its text."""
+    for name in MEDIA:
+        value = given.get(name)
+        if any(value.values()) if isinstance(value, Mapping) else value:
+            raise BadRow("bad_row", f"{what} has {name} filled, and a judge reads text alone")
 
 
 def text_of(value: object, what: str) -> str:
@@ -79,6 +89,7 @@ def turn_of(turn: object, what: str) -> dict[str, str]:
     if role is None:
         known = ", ".join(("system", "user", "assistant", "tool", "human", "gpt"))
         raise BadRow("bad_row", f"{what}: its {told} is none of {known}")
+    text_alone(turn, what)
     calls = _calls(turn, what)
     content = turn.get(key)
     text = "" if content is None and calls else _content(content, f"{what}: its {key}")
@@ -107,6 +118,7 @@ def _part(part: object, what: str) -> str:
         return _content(part.get("content"), what)
     if kind not in _TEXTS:
         raise BadRow("bad_row", f"{what} is no text (an image, a sound or a file, say)")
+    text_alone(part, what)
     return text_of(part.get("text"), what)
 
 
@@ -151,6 +163,7 @@ def _call(name: object, arguments: object, what: str) -> str:
 
 def reply_of(value: object, what: str) -> str:
     """One answer: a text, a turn of the assistant, or a list of one of these."""
+    value = decoded(value)
     if isinstance(value, list):
         if len(value) != 1:
             raise BadRow("bad_row", f"{what} has {len(value)} turns; an answer is one of them")

@@ -1,4 +1,4 @@
-"""What stands beside a conversation and decides which answer is right: tools, and other media."""
+"""The tools a row offers: what may be called decides which answer is right."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ from typing import Any
 from spct.data.sources.base import BadRow, Messages, Row
 from spct.data.sources.turns import kind_of, written
 
-MEDIA = tuple(f"{name}{more}" for name in ("image", "video", "audio") for more in ("", "s"))
 TOOLS = ("tools", "functions")
-
-
-def text_alone(row: Row) -> None:
-    """Raises :class:`BadRow` for a row with an image, a video or a sound: a judge reads text."""
-    for name in MEDIA:
-        value = row.get(name)
-        if any(value.values()) if isinstance(value, dict) else value:
-            raise BadRow("bad_row", f"the column {name} is filled, and a judge reads text alone")
 
 
 def with_tools(turns: Messages, row: Row) -> Messages:
