@@ -48,7 +48,7 @@ _QUOTED = re.compile(
 )
 _EMPHASIS = re.compile(rf"([*_])(?<![\w*].)(?!_\w+__)(\1{{0,2}})({_L}[^*\n]*[^\s*])\1\2(?![\w*])")
 # Code and maths in a line as Markdown marks them: each sign and the case of a letter count.
-_MARKED = re.compile(r"(`[^`\n]+`|\$(?=\S)[^$\n]+(?<=\S)\$(?!\d)|\\\([^\n]+?\\\))")
+_MARKED = re.compile(r"(`[^`\n]+`|\$(?=\S)[^$\n]+(?<=\S)\$(?!\d)|\\\((?:[^\n\\]|\\(?![()]))+\\\))")
 # Units behind a number: "5 mW" is not "5 MW". And what is no dash between numbers, but a sign.
 _BEHIND = re.compile(rf"(?<=\d)(\s?)({_L}{{1,3}})(?!\w)")
 _BETWEEN = re.compile(r"(?<=[\d)])[^\S\n]*[—―·•][^\S\n]*(?=[\d(])")
