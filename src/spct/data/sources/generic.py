@@ -3,7 +3,8 @@
 ============ =================================================================================
 messages     list of ``{role, content}`` or ``{from, value}``; also ``conversations``
 prompt       the question as text or as a list of turns; also ``question``, ``instruction``
-system       optional: the text of a system message
+             (with ``input``), or ``input`` alone
+system       optional: the text of a system message; also ``system_prompt``
 responses    list of texts; or ``chosen`` and ``rejected``, texts or conversations, or one
              ``completion``
 label        by ``kind`` (below); not needed with ``chosen`` and ``rejected``; or lists of
@@ -38,28 +39,33 @@ from spct.errors import ConfigError
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
-# Columns that do one job, the first that is there; `options` names another one instead.
+# Columns that do one job; `options` names another one instead. Of those of the conversation all are
+# read, of others the first that is there.
 COLUMNS = {
     "messages": ("messages", "conversations", "conversation"),
-    "prompt": ("prompt", "question", "instruction"),
-    **{
-        name: (name,)
-        for name in ("system", "responses", "chosen", "rejected", "completion", "label", "id")
-    },
+    "prompt": ("prompt", "question", "instruction", "input"),
+    "system": ("system", "system_prompt"),
+    **{name: (name,) for name in ("responses", "chosen", "rejected", "completion", "label", "id")},
 }
+# Columns that may belong to the question, and are not read as a part of it.
+BESIDE = ("input", "context", "history")
 
 
 def make(row: Row, source: SourceConfig) -> Item:
     text_alone(row, "the row")
     named = {column: _column(row, source, column) for column in COLUMNS}
+    systems = [(name, text_of(value, name)) for name, value in _given(row, source, "system")]
+    if len({squeezed(text) for _, text in systems if text.strip()}) > 1:
+        raise BadRow("two_contexts", "system and system_prompt differ; leave one out by options")
     if all(named[name] is None for name in ("responses", "chosen", "rejected", "completion")):
         return _filled(public.make(row, source), named, row)
     claims, responses = _responses(named)
-    asked = list(_claims(named, row))
+    asked = list(_claims(row, source))
     if claims and claims[0][1] and claims[0][1][0]["role"] == "assistant":
-        before = dict(asked).get("prompt", ())  # as TRL has it, chosen goes on where prompt ends
+        before = asked[-1][1] if asked else ()  # as TRL has it, chosen goes on where prompt ends
         claims = [("chosen", (*before, *claims[0][1]))]
     context = agreed([*claims, *asked], responses, _system(named["system"]))
+    _nothing_beside(row, source, context)
     context = with_tools(context, row)
     label = _label(named, row, source, len(responses))
     if named["responses"] is not None:
@@ -89,33 +95,55 @@ def _filled(item: Item, named: Row, row: Row) -> Item:
     )
 
 
-def _column(row: Row, source: SourceConfig, column: str) -> Any:
+def _given(row: Row, source: SourceConfig, column: str) -> list[tuple[str, Any]]:
+    """The columns that do one job: the one that ``options`` names, or all that the row has."""
     if column in source.options:
-        return row.get(str(source.options[column]))
-    return next((row[name] for name in COLUMNS[column] if row.get(name) is not None), None)
+        names: tuple[str, ...] = (str(source.options[column]),)
+    else:
+        names = tuple(name for name in COLUMNS[column] if source.options.get(name) != "")
+    found = [(name, row[name]) for name in names if row.get(name) is not None]
+    if column == "prompt" and len(found) > 1 and found[-1][0] == "input":
+        found.pop()  # it belongs to the instruction
+    return found
+
+
+def _column(row: Row, source: SourceConfig, column: str) -> Any:
+    return next((value for _, value in _given(row, source, column)), None)
 
 
 def _system(value: Any) -> str:
     return "" if value is None else text_of(value, "system")
 
 
-def _claims(named: Row, row: Row) -> Iterator[Claim]:
-    """What ``messages`` and ``prompt`` say the conversation is."""
-    if named["messages"] is not None:
-        yield "messages", turns_of(named["messages"], "messages")
-    prompt = decoded(named["prompt"])
-    if isinstance(prompt, str):
-        more = row.get("input") if row.get("instruction") == prompt else None
-        if is_transcript(prompt):
-            said = turns(prompt)
-            yield "prompt", said[: len(said) - (not said[-1]["content"])]
+def _claims(row: Row, source: SourceConfig) -> Iterator[Claim]:
+    """What each column that may hold the conversation says it is."""
+    for name, value in _given(row, source, "messages"):
+        yield name, turns_of(value, name)
+    asked = _given(row, source, "prompt")
+    for name, value in asked:
+        value = decoded(value)
+        if isinstance(value, list):
+            yield name, turns_of(value, name)
+            continue
+        text = text_of(value, name)
+        more = row.get("input") if name == "instruction" else None
+        if is_transcript(text):
+            said = turns(text)
+            yield name, said[: len(said) - (not said[-1]["content"])]
         else:
-            text = prompt if more is None else f"{prompt}\n\n{text_of(more, 'input')}".rstrip()
-            yield "prompt", user(text)
-    elif isinstance(prompt, list):
-        yield "prompt", turns_of(prompt, "prompt")
-    elif prompt is not None:
-        text_of(prompt, "prompt")
+            yield name, user(f"{text}\n\n{text_of(more, 'input')}".rstrip() if more else text)
+
+
+def _nothing_beside(row: Row, source: SourceConfig, context: Messages) -> None:
+    """Raises :class:`BadRow` for a column that may belong to the question and is not in it."""
+    used = {*source.options, *map(str, source.options.values())}
+    whole = "\n".join(squeezed(turn["content"]) for turn in context)
+    for name in BESIDE:
+        value = row.get(name)
+        if name in used or not value or (isinstance(value, str) and squeezed(value) in whole):
+            continue
+        told = f"{name} is filled and not in the question; write it into the prompt, or leave it"
+        raise BadRow("bad_row", f'{told} out by options: {{{name}: ""}}')
 
 
 def _responses(named: Row) -> tuple[list[Claim], list[str]]:
