@@ -10,6 +10,8 @@ import pytest
 
 from spct.data import catalog
 from spct.data.reading import Dropped
+from spct.data.sources import public
+from spct.data.sources.base import BadRow
 from spct.errors import ConfigError
 from spct.records import Item, Label
 from spct.schema import SourceConfig
@@ -89,6 +91,17 @@ ASKS = {  # all of them ask the same and answer the same
     },
     "blank system": {"chosen": [turn("system", ""), ASK, GOOD],
                      "rejected": [turn("system", ""), ASK, BAD]},
+    "conversations as json": {
+        "prompt": ASKED, "chosen": json.dumps([ASK, GOOD]), "rejected": json.dumps([ASK, BAD]),
+    },
+    "prompt and answers as json": {
+        **LIST, "prompt": json.dumps([ASK]), "responses": [json.dumps([GOOD]), json.dumps([BAD])],
+    },
+    "distilabel": {"input": ASKED, "chosen": REPLIES[0], "rejected": REPLIES[1]},
+    "three names": {**LIST, "question": f"{ASKED} ", "instruction": ASKED, "input": ""},
+    "a passage that is in it": {**LIST, "context": "river in Peru"},
+    "lists of one text": {"prompt": ASKED, "chosen": [REPLIES[0]], "rejected": [REPLIES[1]]},
+    "a list and its best again": {**LIST, "chosen": REPLIES[0], "rejected": REPLIES[1]},
     "several rejected": {"prompt": ASKED, "chosen": REPLIES[0], "rejected": [REPLIES[1]]},
 }  # fmt: skip
 
@@ -136,6 +149,39 @@ OTHER = turn("user", "Name a lake.")
          "answer_in_context", "response 1"),
         ({**LIST, "prompt": f"<s>[INST] {ASKED} [/INST] {REPLIES[0]}</s>"},
          "answer_in_context", "response 0"),
+        *(
+            ({**LIST, "prompt": prompt}, "answer_in_context", "response 0")
+            for prompt in (
+                f"Q: {ASKED}\nA: {REPLIES[0]}",
+                f"**User**: {ASKED}\n\n**Assistant**: {REPLIES[0]}",
+                f"### User\n{ASKED}\n### Assistant\n{REPLIES[0]}",
+                f"<｜User｜>{ASKED}<｜Assistant｜>{REPLIES[0]}<｜end▁of▁sentence｜>",
+                f"<|start|>assistant<|channel|>final<|message|>{REPLIES[0]}<|return|>",
+                f"<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{REPLIES[0]}<|END_OF_TURN_TOKEN|>",
+            )
+        ),
+        ({**LIST, "system": REPLIES[1]}, "answer_in_context", "turn 1"),
+        ({**LIST, "prompt": None, "messages": [ASK, turn("user", REPLIES[1])]},
+         "answer_in_context", "turn 2"),
+        ({"chosen": [SYSTEM, GOOD], "rejected": [SYSTEM, BAD]}, "bad_row", "no column holds a"),
+        ({**TEXTS, "chosen": f"{HUMAN} The Ucayali."}, "bad_row", "the other is not"),
+        ({**TEXTS, "chosen": f"User: {ASKED}\nBot: x"}, "bad_row", "response 0 is a transcript"),
+        ({**LIST, "chosen": REPLIES[1], "rejected": REPLIES[0]}, "two_labels", "label and chosen"),
+        ({**TEXTS, "image": "a.png"}, "bad_row", "the row has image filled"),
+        ({**TEXTS, "images": [{"path": "a.png"}]}, "bad_row", "the row has images filled"),
+        ({**LIST, "question": OTHER["content"]}, "two_contexts", "prompt and question"),
+        ({**LIST, "messages": [ASK], "conversations": [OTHER]}, "two_contexts", "conversations"),
+        ({**LIST, "context": "Peru has rivers."}, "bad_row", 'options: {context: ""}'),
+        ({**LIST, "input": "And one in Chile."}, "bad_row", "input is filled"),
+        ({**LIST, "history": [["Hi", "Hello"]]}, "bad_row", "history is filled"),
+        ({**LIST, "system": "a", "system_prompt": "b"}, "two_contexts", "system_prompt"),
+        ({"prompt": ASKED, "answers": [], "image": "a.png"}, "bad_row", "the row has image filled"),
+        ({**LIST, "messages": [{**ASK, "images": ["a.png"]}]}, "bad_row", "turn 1 of messages has"),
+        ({**LIST, "messages": [turn("user", [{"text": ASKED, "image": "a.png"}])]},
+         "bad_row", "part 1 of turn 1"),
+        ({"prompt": ASKED, "responses": ["a", "b"], "ranking": [1, 0]}, "bad_label", "an order"),
+        ({**BINARIZED, "score_chosen": 10**400}, "bad_label", "score_chosen"),
+        ({"prompt": ASKED, "responses": ["a", "b"], "kind": "pair_tie"}, "no_label", "no column"),
         ({"chosen": [ASK, GOOD], "rejected": [OTHER, BAD]}, "context_differs", "last turn"),
         ({"chosen": [ASK, GOOD], "rejected": [ASK]}, "no_response", "rejected"),
         ({"chosen": "a", "rejected": "b"}, "bad_row", "no column holds a question"),
@@ -160,6 +206,11 @@ OTHER = turn("user", "Name a lake.")
         ({"foo": 1, "bar": 2}, "bad_row", "it has foo, bar"),
     ],
     ids=["prompt", "messages", "system", "ends", "holds", "longer", "transcript", "template",
+         "short", "markdown", "heading", "deepseek", "harmony", "cohere",
+         "system-is-answer", "user-is-answer", "system-alone", "one-transcript", "in-response",
+         "chosen-is-worse", "two-questions", "two-conversations", "passage", "input", "history",
+         "two-systems", "image-column", "images-column", "image-of-a-set", "images-of-turn",
+         "image-of-part", "order", "huge-score", "no-label-column",
          "chosen", "rejected-ends",
          "no-prompt", "no-context", "one-side", "no-question", "number", "bool", "messages-text",
          "null-response", "text-responses", "blank-turn", "null-content", "number-content", "role",
@@ -177,6 +228,13 @@ def test_what_fits_no_rule_says_why(
 
 CALL = {"function": {"name": "weather", "arguments": '{"city": "Bergen"}'}}
 CALLS = {
+    "filled by parquet": turn(
+        "assistant",
+        None,
+        tool_calls=[
+            {"function": {"name": "weather", "arguments": {"city": "Bergen", "unit": None}}}
+        ],
+    ),
     "openai": turn("assistant", "", tool_calls=[CALL]),
     "null content": turn("assistant", None, tool_calls=[CALL]),
     "arguments as object": turn(
@@ -206,6 +264,22 @@ def test_text_beside_a_call_stays_and_a_call_without_name_is_refused(tmp_path: P
     nameless = turn("assistant", "", tool_calls=[{"function": {"arguments": "{}"}}])
     row = {**LIST, "prompt": None, "messages": [ASK, nameless, ASK]}
     assert "without the name of the tool" in dropped(tmp_path, row)[1]
+
+
+def test_tools_on_offer_are_part_of_the_question(tmp_path: Path) -> None:
+    offered = [{"name": "weather"}]
+    told = 'Tools: [{"name": "weather"}]'
+    assert one(tmp_path, {**TEXTS, "tools": offered}).messages == (turn("system", told), ASK)
+    both = one(tmp_path, {**TEXTS, "tools": json.dumps(offered), "system": "Be brief."})
+    assert both.messages[0] == turn("system", f"Be brief.\n\n{told}")
+    assert one(tmp_path, {**TEXTS, "tools": []}).messages == (ASK,)
+
+
+def test_replies_of_several_turns_go_on_where_the_prompt_ends(tmp_path: Path) -> None:
+    before = [turn("assistant", "I look."), turn("tool", "9")]
+    row = {"prompt": [ASK], "chosen": [*before, GOOD], "rejected": [*before, BAD]}
+    assert one(tmp_path, row).messages == (ASK, *before)
+    assert "no column holds a question" in dropped(tmp_path, {**row, "prompt": None})[1]
 
 
 def test_sharegpt_calls(tmp_path: Path) -> None:
@@ -253,6 +327,14 @@ def test_helpsteer2(tmp_path: Path) -> None:
     assert one(tmp_path, pair).label.value == {"winner": 0, "strength": 1}
 
 
+def test_what_rows_of_public_sets_have_beside_their_own_columns(tmp_path: Path) -> None:
+    row = {"prompt": ASKED, "response_0": REPLIES[0], "response_1": REPLIES[1], "domain": "d",
+           "better_response_id": 1, "system": "Be brief.", "id": 5, "subset": "s"}  # fmt: skip
+    item = one(tmp_path, row)
+    assert (item.messages, item.id, item.subset) == ((SYSTEM, ASK), "set/5", "s")
+    assert item.domain == "d"
+
+
 def test_pku_safe_rlhf(tmp_path: Path) -> None:
     row = {"prompt": ASKED, "response_0": REPLIES[0], "response_1": REPLIES[1],
            "better_response_id": 1, "safer_response_id": 0}  # fmt: skip
@@ -278,6 +360,11 @@ def test_arena(tmp_path: Path, winner: str, index: int | None) -> None:
                for name in ("winner_model_a", "winner_model_b", "winner_tie")}  # fmt: skip
     texts = {name: json.dumps([text]) for name, text in named.items()}
     assert one(tmp_path, {**texts, **columns, "id": 7}).label == item.label
+    for nothing in (None, float("nan")):
+        with pytest.raises(BadRow, match="no_label"):
+            public.make({**battle, "winner": nothing}, SourceConfig("set", "generic", ["x"]))
+    second = one(tmp_path, {**named, "winner": 2}, options={"first_index": 1})
+    assert second.label.value == {"winner": 1, "strength": 1}
     more = {**battle, "conversation_b": [HELLO, FIRST, ASK, BAD]}
     assert dropped(tmp_path, more)[0] == "context_differs"
 
@@ -321,6 +408,15 @@ def test_openassistant(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     ranks = dict(zip(second.responses, second.label.value, strict=True))
     assert ranks == {REPLIES[0]: 0.0, REPLIES[1]: -1.0} and second.subset == "en"
     assert "loader oasst" in dropped(tmp_path, rows[0])[1]
+
+
+def test_what_follows_a_deleted_message_is_left_out(tmp_path: Path) -> None:
+    rows = [{**row, "deleted": row["message_id"] == "3"} for row in OASST]
+    found = {getattr(one, "id", "") or one.detail for one in load(tmp_path, *rows, loader="oasst")}
+    assert found == {
+        "a message before the replies is deleted",
+        "a message without two ranked replies",
+    }
 
 
 def test_trl_unpaired(tmp_path: Path) -> None:
@@ -413,6 +509,7 @@ def test_numbers_are_read_as_text_and_nothing_else_is(tmp_path: Path, name: str)
     assert getattr(item, name).removeprefix("set/") == "0"
     assert getattr(one(tmp_path, {**LIST, name: 0.5}), name).endswith("0.5")
     plain = getattr(one(tmp_path, {**LIST, name: None}), name)
+    assert getattr(one(tmp_path, {**LIST, name: " \n"}), name) == plain
     assert plain == {"id": "set/x.jsonl:1", "subset": "all", "domain": "set"}.get(name)
     for value in (True, ["a"], {"a": 1}):
         reason, detail = dropped(tmp_path, {**LIST, name: value})
@@ -423,5 +520,17 @@ def test_null_is_never_text(tmp_path: Path) -> None:
     """General text of a null prompt was "None"."""
     for row in ({"prompt": None, "completion": "x"}, {"prompt": 5, "completion": "x"}):
         assert dropped(tmp_path, row, loader="instructions")[0] == "bad_row"
+    alpaca = {"instruction": "Add.", "input": "1 2", "output": "3", "system": "Be brief."}
+    columns = {"prompt": "instruction", "completion": "output"}
+    item = one(tmp_path, alpaca, loader="instructions", options=columns)
+    assert item.messages == (SYSTEM, turn("user", "Add.\n\n1 2"))
     turns = {"conversations": [said("human", "Hi"), said("gpt", "Hello")]}
     assert one(tmp_path, turns, loader="instructions").responses == ("Hello",)
+
+
+@pytest.mark.parametrize("given", ["ab", {"\\boxed{2}": 1, "b": 2}], ids=["text", "object"])
+def test_only_a_list_holds_responses(tmp_path: Path, given: Any) -> None:
+    """A text was two responses of a letter each, an object its keys."""
+    row = {"problem": "1 + 1", "level": "1", "type": "x", "solution": "\\boxed{2}"}
+    found = dropped(tmp_path, {**row, "responses": given}, loader="math")
+    assert found[0] == "bad_row" and "responses" in found[1]

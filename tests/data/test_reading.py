@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spct.artifact import BrokenArtifact
-from spct.data.reading import Dropped, rows
+from spct.data.reading import Dropped, named, rows
 
 ROWS = [{"a": 1}, {"a": "ü", "b": [None, True]}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
@@ -162,6 +162,30 @@ def test_two_columns_of_one_name_are_named(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(BrokenArtifact, match="has two columns 'a'; rename or drop one"):
         list(rows(tmp_path / "x.parquet"))
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "x.jsonl" for folder in ("one", "two")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(LINES + b"{\n")
+    places = [
+        found.where if isinstance(found, Dropped) else found[0]
+        for path, name in named(paths)
+        for found in rows(path, name)
+    ]
+    assert places == [f"{d}/x.jsonl:{i}" for d in ("one", "two") for i in (1, 2, 3)]
+    assert list(named(paths[:1])) == [(paths[0], "x.jsonl")]
+
+
+def test_an_object_over_several_lines_and_an_empty_archive_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.json", json.dumps({"data": ROWS}, indent=1).encode())
+    with pytest.raises(BrokenArtifact, match="is one JSON object over several lines"):
+        list(rows(path))
+    (tmp_path / "x.jsonl.gz").write_bytes(b"")
+    with pytest.raises(BrokenArtifact, match="is empty; delete it"):
+        list(rows(tmp_path / "x.jsonl.gz"))
+    assert list(rows(write(tmp_path / "y.jsonl.gz", b""))) == []  # an archive of nothing is whole
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ SAME = {
     "minus": ("x = −3", "x = -3"),
     "around-signs": ("a>b", "a > b"),
     "tuple": ("f(1, 2)", "f(1,2)"),
+    "single-quotes": ("‘Go home,’ he said.", "'go home' he said"),
+    "money": ("It costs $5 and $6.", "it costs $5 and $6"),
+    "underlined": ("It is _very_ good", "it is very good"),
     "question-of-maths": ("What is f(x)?", "what is f(x)"),
 }
 DIFFERENT = {
@@ -60,6 +63,19 @@ DIFFERENT = {
     "vowel-signs": ("कि", "की"),
     "digits": ("1 2", "12"),
     "hyphen-of-maths": ("x-y", "x y"),
+    "regex-in-a-line": ("What does `ab?` match?", "What does `ab.` match?"),
+    "lazy": (".*? matches", ".* matches"),
+    "null-coalescing": ("aa ?? bb", "aa ? bb"),
+    "case-of-code": ("What is `A`?", "What is `a`?"),
+    "case-of-maths": ("What is $X_1$?", "What is $x_1$?"),
+    "case-of-latex": (r"\(A_1\) and \(b\)", r"\(a_1\) and \(b\)"),
+    "unit": ("Convert 5 mW.", "Convert 5 MW."),
+    "feet-and-inches": ("5'", '5"'),
+    "shell-quotes": ("echo '$x'", 'echo "$x"'),
+    "dash-and-dot": ("7 — 4", "7 · 4"),
+    "dash-as-minus": ("7 — 4", "7 4"),
+    "dunder": ("__init__", "init"),
+    "one-starred-letter": ("2 *x* 3", "2 x 3"),
 }
 
 
@@ -96,6 +112,12 @@ def audited(bench: str, train: str) -> list[str]:
     return [pair.kind for pair, _ in audit.overlaps(mine, theirs, 13, 0.5)]
 
 
+def test_marks_without_end_take_no_longer_than_prose() -> None:
+    """A pattern that looked for the end behind each beginning took 22 seconds for the first."""
+    for text in ("\\(" * 50_000, "$a" * 50_000, "`a" * 50_000, "'a b" * 30_000):
+        assert normal(text)
+
+
 def test_a_repeat_with_another_operator_is_none() -> None:
     before = Seen()
     assert before.repeats(item("What is 7 - 4?", "3", "11")) is None
@@ -124,6 +146,15 @@ def test_runs_of_words_find_prose_and_keep_sums_apart() -> None:
     assert audited(PROSE, f"Someone wrote: {told} And more.") == ["ngram"]
     assert audited(f"What is {SUM} 30?", f"so what is {SUM} 30") == ["ngram"]
     assert audited(f"What is {SUM} 30?", f"so what is {SUM.replace('+', '-')} 30") == []
+
+
+def test_what_has_no_width_is_white_space_and_what_cannot_be_seen_is_empty() -> None:
+    assert squeezed("a\u200b\ufeff b\u2060") == "a b"
+    for unseen in ("\u200b", "\x00", "\u2800 \n", "\u00ad"):
+        assert flaw(item("Which?", unseen, "b"), 0) == ("empty_response", "response 0")
+        assert flaw(item(unseen, "a", "b"), 0) == ("empty_prompt", "the last message has no text")
+    assert flaw(item("Which?", "a", "a\u200b"), 0) == ("equal_responses", "responses 0 and 1")
+    assert flaw(item("Which?", "👍", "👎"), 0) is None
 
 
 @pytest.mark.parametrize(

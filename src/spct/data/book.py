@@ -124,7 +124,7 @@ class Book:
         artifact.write_text(path, "".join(lines))
 
     def warnings(self) -> list[str]:
-        """A line for each source whose revision or files may change under one's feet."""
+        """A line for each source that gives nothing, or whose files may change under one's feet."""
         stale = [
             f"warning: {account.source.name}: sha256 names {', '.join(account.unmatched)}, which "
             "is none of its files; correct the name, or take it out"
@@ -137,7 +137,12 @@ class Book:
             for account in self.accounts
             if account.unchecked
         ]
-        return [*stale, *unchecked, *self._unpinned()]
+        empty = [
+            f"warning: {account.role} {account.source.name}: none of {account.seen:,} rows is kept"
+            for account in self.accounts
+            if account.seen and not account.kept
+        ]
+        return [*stale, *unchecked, *empty, *self._unpinned()]
 
     def _unpinned(self) -> list[str]:
         return [

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from spct.data.text import squeezed
+from spct.data.text import blank, squeezed
 from spct.judge.predicate import sides
 from spct.records import Item, Label
 
@@ -89,12 +89,12 @@ def flaw(item: Item, max_chars: int) -> Flaw | None:
     """
     if wrong := label_flaw(item.label, item.n):
         return "bad_label", wrong
-    if not item.messages or not item.messages[-1]["content"].strip():
+    if not item.messages or blank(item.messages[-1]["content"]):
         return "empty_prompt", "the last message has no text"
     if told := leak(item.messages, item.responses):
         return told
     for i, response in enumerate(item.responses):
-        if not response.strip():
+        if blank(response):
             return "empty_response", f"response {i}"
     for what, texts in (("message", [m["content"] for m in item.messages]),
                         ("response", item.responses)):  # fmt: skip
@@ -113,13 +113,18 @@ def leak(messages: Sequence[Mapping[str, str]], responses: Sequence[str]) -> Fla
     """``answer_in_context`` if a judge would read an answer as part of the question, or None.
 
     That is a conversation that ends with a turn of the assistant, or one in which the assistant
-    says one of the responses, but for white space.
+    says one of the responses, but for white space. So does a system message, and a turn of the user
+    right behind another: an answer under a wrong role. Other users may say what a response repeats.
     """
     if messages and messages[-1]["role"] == "assistant":
         return "answer_in_context", "the conversation ends with a turn of the assistant"
     answers = {squeezed(text): i for i, text in enumerate(responses) if text.strip()}
+    roles = ["", *(message["role"] for message in messages)]
     for turn, message in enumerate(messages):
-        if message["role"] == "assistant" and squeezed(message["content"]) in answers:
+        answering = message["role"] in ("assistant", "system") or roles[turn] == "user"
+        if message["role"] == "tool" or not answering:
+            continue
+        if squeezed(message["content"]) in answers:
             which = answers[squeezed(message["content"])]
             return "answer_in_context", f"turn {turn + 1} of the conversation is response {which}"
     return None

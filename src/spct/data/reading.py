@@ -11,8 +11,8 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -40,8 +40,20 @@ class Dropped:
 Row = tuple[str, dict[str, Any]]
 
 
-def rows(path: Path) -> Iterator[Row | Dropped]:
+def named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Each file with a name of its own: as short as those of files in several folders allow."""
+    names = [path.name for path in paths]
+    above = 1
+    while len(set(names)) < len(set(paths)):
+        above += 1
+        names = ["/".join(path.parts[-above:]) for path in paths]
+    yield from zip(paths, names, strict=True)
+
+
+def rows(path: Path, name: str = "") -> Iterator[Row | Dropped]:
     """``("file:line", row)`` for each row of a file named ``*.jsonl|.json|.parquet``, also ``.gz``.
+
+    The file goes by ``name``, of :func:`named`, else by its own.
 
     ``.json`` is one list of objects, or lines after all. Blank lines are no rows. Reasons of a
     :class:`Dropped`: ``bad_json`` (NaN and infinities too), ``bad_row`` (no object), ``not_utf8``
@@ -49,12 +61,23 @@ def rows(path: Path) -> Iterator[Row | Dropped]:
     a file that is missing, truncated, corrupt or of another kind.
     """
     try:
+        if path.suffix == ".gz" and not path.stat().st_size:
+            _broken(path.name, "is empty", EOFError())
         with path.open("rb") as handle:
-            yield from rows_of(handle, path.name)
+            found = rows_of(handle, path.name)
+            yield from found if name in ("", path.name) else _renamed(found, path.name, name)
     except BrokenArtifact as error:
         raise BrokenArtifact(f"{path.parent}/{error}") from error
     except OSError as error:
         _broken(str(path), f"cannot be read ({error.strerror or error})", error)
+
+
+def _renamed(found: Iterator[Row | Dropped], old: str, new: str) -> Iterator[Row | Dropped]:
+    for one in found:
+        if isinstance(one, Dropped):
+            yield replace(one, where=new + one.where.removeprefix(old))
+        else:
+            yield new + one[0].removeprefix(old), one[1]
 
 
 def rows_of(handle: BinaryIO, name: str) -> Iterator[Row | Dropped]:
@@ -139,6 +162,7 @@ def _json(stream: BinaryIO, name: str) -> Iterator[Row | Dropped]:
     _check_coding(raw, name)
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     if not raw.lstrip().startswith(b"["):
+        _check_lines(raw, name)
         yield from _lines(cast(BinaryIO, io.BytesIO(raw)), name)
         return
     try:
@@ -151,6 +175,18 @@ def _json(stream: BinaryIO, name: str) -> Iterator[Row | Dropped]:
             yield where, value
         else:
             yield Dropped(where, "bad_row", f"a JSON {type(value).__name__}, not an object")
+
+
+def _check_lines(raw: bytes, name: str) -> None:
+    """Raises for one object over several lines: line by line none of it could be read."""
+    if b"\n" not in raw.strip():
+        return
+    try:
+        _loads(raw)
+    except (ValueError, RecursionError):
+        return
+    told = "is one JSON object over several lines; write a list of rows, or each row on one line"
+    raise BrokenArtifact(f"{name} {told}")
 
 
 def _parquet(stream: BinaryIO, name: str) -> Iterator[Row | Dropped]:

@@ -17,34 +17,44 @@ from spct.records import Item
 # Scripts that are written without spaces: each character is a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _L = r"[^\W\d_]"
-_END = r'(?="*(?:\s|$))'
+_END = r"""(?=["']*(?:\s|$))"""
 
 
 def _after(sign: str) -> str:
     """That the sign just read is one of these, behind a word of two letters or more."""
-    ends = (rf"{_L}{_L}", rf"{_L}\"{_L}", rf"[{_UNSPACED}]")
+    ends = (rf"{_L}{_L}", rf"{_L}[\"']{_L}", rf"[{_UNSPACED}]")
     return f"(?:{'|'.join(f'(?<={end}{sign})' for end in ends)})"
 
 
 # A sign is read first and what stands before it looked at then: the search skips everything else.
 _PROSE = re.compile(
-    r'[.,;:?!"\-](?:'
+    r"""[.,;:?!"'\-](?:"""
     + "|".join(
         (
             rf"{_after('[.,;:?!]')}[.,;:?!]*{_END}",  # "Stop, now!"
             _after("[,;]"),  # "one,two"
             rf"(?<=[{_UNSPACED}][.,;:?!])[.,;:?!]*",
-            rf"(?<=\S[.:?])[.:?]*{_END}",  # "f(x)?", "1."; not "5!"
+            rf"""(?<=[\w)\]}}"'$%][.:?])[.:?]*{_END}""",  # "f(x)?", "1."; not "5!", ".*?"
             rf"(?<=\d[,;])[,;]*(?=\s+{_L})",  # "In 2004, he"; not "(1, 2)"
-            rf'(?<={_L}{_L}")(?={_L})',  # "don't"
+            rf"(?<={_L}{_L}')(?={_L})",  # "don't"
             rf"(?<={_L}{_L}-)(?={_L}{_L})",  # "well-known"; not "x-y"
         )
     )
     + ")"
 )
 # Several words in quotation marks, and emphasis as Markdown writes it around words.
-_QUOTED = re.compile(r'"(?<!\S")([^"\n]*\s[^"\n]*)"(?=[\s.,;:?!]|$)')
-_EMPHASIS = re.compile(rf"([*_])(?<![\w*].)(\1{{0,2}})({_L}|{_L}[^*\n]*[^\s*])\1\2(?![\w*])")
+_QUOTED = re.compile(
+    r"""(?:"(?<!\S")([^"\n]*\s[^"\n]*)"|'(?<!\S')([^'\n]*\s[^'\n]*)')(?=[\s.,;:?!]|$)"""
+)
+_EMPHASIS = re.compile(rf"([*_])(?<![\w*].)(?!_\w+__)(\1{{0,2}})({_L}[^*\n]*[^\s*])\1\2(?![\w*])")
+# Code and maths in a line as Markdown marks them: each sign and the case of a letter count.
+_MARKED = re.compile(r"(`[^`\n]+`|\$(?=\S)[^$\n]+(?<=\S)\$(?!\d)|\\\((?:[^\n\\]|\\(?![()]))+\\\))")
+# Units behind a number: "5 mW" is not "5 MW". And what is no dash between numbers, but a sign.
+_BEHIND = re.compile(rf"(?<=\d)(\s?)({_L}{{1,3}})(?!\w)")
+_BETWEEN = re.compile(r"(?<=[\d)])[^\S\n]*[—―·•][^\S\n]*(?=[\d(])")
+_CAPITAL = "\ue000"  # a sign of no meaning, before a letter whose case counts
+_NO_WIDTH = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"))
+_EMPTY = "\u2800\u3164\uffa0\u115f\u1160"  # letters and patterns that show nothing
 _SIGNS = r"(?:(?:[^\w\s]|_)\s*)"
 _UNIT = re.compile(rf"{_SIGNS}*(?:[{_UNSPACED}]|[^\W_{_UNSPACED}]+)|{_SIGNS}+")
 
@@ -63,7 +73,12 @@ def _signs() -> dict[int, str]:
     }
     # Superscript letters are ordinals and phonetic signs: "1ª" reads as "1a".
     table = {code: text for code, text in table.items() if not text[-1:].isalpha()}
-    same = {'"': "’‘‛“”„‟«»‹›＂＇", "-": "‐‑‒–−－﹣", " ": "—―…‥·•。、，；「」『』《》〈〉"}
+    same = {
+        '"': "“”„‟«»＂",
+        "'": "’‘‛‹›＇",
+        "-": "‐‑‒–−－﹣",
+        " ": "—―…‥·•。、，；「」『』《》〈〉",
+    }
     table |= {ord(sign): to for to, signs in same.items() for sign in signs}
     unseen = (code for code in range(0x80, 0x10000) if unicodedata.category(chr(code)) == "Cf")
     return table | dict.fromkeys(unseen, "")
@@ -72,10 +87,25 @@ def _signs() -> dict[int, str]:
 def _plain(text: str) -> str:
     """The text in one case, one way to write each sign, and without the punctuation of prose."""
     if not text.isascii():
+        text = _BETWEEN.sub(lambda found: " - " if found[0].strip() in "—―" else " ⋅ ", text)
         text = unicodedata.normalize("NFKC", text.translate(_signs())).translate(_signs())
-    text = text.replace("`", " ").replace("'", '"').casefold()
-    if '"' in text:
-        text = _QUOTED.sub(r"\1", text)
+    if "`" not in text and "$" not in text and "\\(" not in text:
+        return _prose(text)
+    parts = enumerate(_MARKED.split(text))
+    return "".join(f" {_cased(part.strip('`'))} " if i % 2 else _prose(part) for i, part in parts)
+
+
+def _cased(text: str) -> str:
+    """The text in small letters, with a mark before each that was large."""
+    return "".join(f"{_CAPITAL}{sign}" if sign.isupper() else sign for sign in text).casefold()
+
+
+def _prose(text: str) -> str:
+    """The text in small letters, without the punctuation of prose and the marks of Markdown."""
+    text = _BEHIND.sub(lambda found: found[1] + _cased(found[2]), text)
+    text = text.replace("`", " ").casefold()
+    if '"' in text or "'" in text:
+        text = _QUOTED.sub(r"\1\2", text)
     if "*" in text or "_" in text:
         text = _EMPHASIS.sub(r"\3", text)
     return _PROSE.sub(" ", text)
@@ -101,8 +131,19 @@ def normal(text: str) -> str:
 
 
 def squeezed(text: str) -> str:
-    """The text in Unicode's form NFC with every run of white space as one space, stripped."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """The text in Unicode's form NFC with every run of white space as one space, stripped.
+
+    White space without a width is left out: it parts no words and cannot be seen.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text).translate(_NO_WIDTH)
+    return " ".join(text.split())
+
+
+def blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: white space, control and format characters alone."""
+    unseen = ("Zs", "Zl", "Zp", "Cc", "Cf")
+    return all(unicodedata.category(sign) in unseen or sign in _EMPTY for sign in text)
 
 
 def conversation(item: Item) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spct.data.reading import Dropped, rows
+from spct.data.reading import Dropped, named, rows
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
@@ -37,8 +37,8 @@ def by_row(make: Make) -> Loader:
     """
 
     def load(paths: Sequence[Path], source: SourceConfig) -> Iterator[Item | Dropped]:
-        for path in paths:
-            for row in rows(path):
+        for path, name in named(paths):
+            for row in rows(path, name):
                 if isinstance(row, Dropped):
                     yield row
                 else:
@@ -67,10 +67,12 @@ def made(make: Make, where: str, row: Row, source: SourceConfig) -> Item | Dropp
 def as_text(value: object, what: str) -> str | None:
     """A field that names something: text, or a number as it is written; None where it is missing.
 
-    A table's missing number (NaN) is missing. Raises :class:`BadRow` for anything else, true and
-    false among them.
+    A table's missing number (NaN) and a blank text are missing. Raises :class:`BadRow` for anything
+    else, true and false among them.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str) and not value.strip():
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadRow("bad_row", f"{what} is a {type(value).__name__}, neither text nor a number")
@@ -105,6 +107,8 @@ def build(
     """
     turns = user(messages) if isinstance(messages, str) else tuple(map(_turn, messages))
     texts = [text for turn in turns for text in (turn["role"], turn["content"])]
+    if not isinstance(responses, list | tuple):
+        raise BadRow("bad_row", f"the responses are a {type(responses).__name__}, not a list")
     if not all(isinstance(text, str) for text in [*texts, *responses]):
         raise BadRow("bad_row", "a message or response that is no text")
     names = (("id", id), ("subset", subset), ("domain", domain), ("reference", reference))

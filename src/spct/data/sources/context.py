@@ -20,12 +20,16 @@ from spct.data.text import squeezed
 
 # How transcripts and chat templates open and close a turn of the assistant.
 _OPENED = re.compile(
-    r"(?:\b(?:assistant|ai|gpt|bot|answer|response|output) ?:"
-    r"|<\|(?:im_start\|>)?assistant(?:\|>)?|assistant<\|end_header_id\|>"
-    r"|\[/INST\]|<start_of_turn>model) ?$",
+    r"(?:\b(?:assistant|ai|gpt|bot|model|answer|response|output)(?: ?\*\*)? ?[:\uff1a](?: ?\*\*)?"
+    r"|(?:### ?|\[)(?:assistant|ai|gpt|bot|model|answer|response|output)\]?"
+    r"|<[|\uff5c](?:im_start\|>)?assistant(?:[|\uff5c]>)?|assistant<\|end_header_id\|>"
+    r"|<\|chatbot_token\|>|<\|start\|>assistant(?:<\|channel\|>\w+)?<\|message\|>"
+    r"|(?:\u52a9\u624b|\u56de\u7b54)[:\uff1a]|\[/INST\]|<start_of_turn>model) ?$",
     re.IGNORECASE,
 )
-_CLOSED = re.compile(r"(?: ?(?:<\|?[\w ]+\|?>|</s>))+$")
+_CLOSED = re.compile(r"(?: ?(?:<[|\uff5c]?[\w\u2581 ]+[|\uff5c]?>|</s>))+$")
+_SHORT = re.compile(r"\bA ?: ?$")  # beside "Q:" alone: it also opens the first of several options
+_ASKED = re.compile(r"\W*(?:human|user|q|question|prompt|instruction)\W*:\W*", re.IGNORECASE)
 
 Claim = tuple[str, Messages]  # column, turns
 Key = tuple[tuple[str, str], ...]
@@ -36,7 +40,7 @@ def agreed(claims: Sequence[Claim], responses: Sequence[str], system: str = "") 
     answers = {squeezed(text) for text in responses}
     cut = [(name, _without_answer(turns, answers)) for name, turns in claims]
     cut = [(name, turns) for name, turns in cut if turns]
-    if not cut:
+    if not any(turn["role"] == "user" for _, turns in cut for turn in turns):
         raise BadRow("bad_row", "no column holds a question: prompt, messages or chosen")
     first, context = max(cut, key=lambda claim: len(claim[1]))
     for name, turns in cut:
@@ -50,7 +54,8 @@ def agreed(claims: Sequence[Claim], responses: Sequence[str], system: str = "") 
     for i, turn in enumerate(context, start=1):
         if not turn["content"].strip() and i < len(context):
             raise BadRow("empty_turn", f"turn {i} of the conversation has no text")
-    wrong = leak(context, responses) or _transcript(context[-1]["content"], responses)
+    last = context[-1]["content"]
+    wrong = leak(context, responses) or _transcript(last, responses) or _asks_again(last, responses)
     if wrong:
         raise BadRow(*wrong)
     return context
@@ -59,9 +64,23 @@ def agreed(claims: Sequence[Claim], responses: Sequence[str], system: str = "") 
 def _transcript(text: str, responses: Sequence[str]) -> Flaw | None:
     """``answer_in_context`` for a text that has one of the responses behind a mark of its turn."""
     text = _CLOSED.sub("", squeezed(text))
+    asked = text.startswith(("Q:", "Q :")) or " Q:" in text
     for i, response in enumerate(map(squeezed, responses)):
-        if response and text.endswith(response) and _OPENED.search(text[: -len(response)]):
+        before = text[: -len(response)] if response and text.endswith(response) else ""
+        if _OPENED.search(before) or (asked and _SHORT.search(before)):
             return "answer_in_context", f"the question is a transcript that ends with response {i}"
+    return None
+
+
+def _asks_again(text: str, responses: Sequence[str]) -> Flaw | None:
+    """``bad_row`` for a response that is a transcript: the question behind a mark, then more."""
+    text = squeezed(text)
+    for i, response in enumerate(map(squeezed, responses)):
+        opened = _ASKED.match(response)
+        rest = response[opened.end() :] if opened else ""
+        if text and rest.startswith(text) and len(rest) > len(text):
+            told = f"response {i} is a transcript with the question in it, in a form not read"
+            return "bad_row", told
     return None
 
 

@@ -3,7 +3,8 @@
 ============ =================================================================================
 messages     list of ``{role, content}`` or ``{from, value}``; also ``conversations``
 prompt       the question as text or as a list of turns; also ``question``, ``instruction``
-system       optional: the text of a system message
+             (with ``input``), or ``input`` alone
+system       optional: the text of a system message; also ``system_prompt``
 responses    list of texts; or ``chosen`` and ``rejected``, texts or conversations, or one
              ``completion``
 label        by ``kind`` (below); not needed with ``chosen`` and ``rejected``; or lists of
@@ -22,41 +23,58 @@ that is called otherwise, e.g. ``options: {prompt: query}``; an empty name leave
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from spct.data.reading import Dropped
 from spct.data.sources import labels, public
-from spct.data.sources.base import BadRow, Messages, Row, build, by_row, user
-from spct.data.sources.context import Claim, agreed, shared
+from spct.data.sources.base import BadRow, Messages, Row, as_text, build, by_row, user
+from spct.data.sources.context import Claim, agreed, shared, with_system
 from spct.data.sources.hh_rlhf import is_transcript, turns
-from spct.data.sources.turns import kind_of, reply_of, text_of, turns_of
+from spct.data.sources.tools import with_tools
+from spct.data.sources.turns import decoded, kind_of, reply_of, text_alone, text_of, turns_of
+from spct.data.text import squeezed
 from spct.errors import ConfigError
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
-# Columns that do one job, the first that is there; `options` names another one instead.
+# Columns that do one job; `options` names another one instead. Of those of the conversation all are
+# read, of others the first that is there.
 COLUMNS = {
     "messages": ("messages", "conversations", "conversation"),
-    "prompt": ("prompt", "question", "instruction"),
-    **{
-        name: (name,)
-        for name in ("system", "responses", "chosen", "rejected", "completion", "label", "id")
-    },
+    "prompt": ("prompt", "question", "instruction", "input"),
+    "system": ("system", "system_prompt"),
+    **{name: (name,) for name in ("responses", "chosen", "rejected", "completion", "label", "id")},
 }
+# Columns that may belong to the question, and are not read as a part of it.
+BESIDE = ("input", "context", "history")
 
 
 def make(row: Row, source: SourceConfig) -> Item:
+    text_alone(row, "the row")
     named = {column: _column(row, source, column) for column in COLUMNS}
+    systems = [(name, text_of(value, name)) for name, value in _given(row, source, "system")]
+    if len({squeezed(text) for _, text in systems if text.strip()}) > 1:
+        raise BadRow("two_contexts", "system and system_prompt differ; leave one out by options")
     if all(named[name] is None for name in ("responses", "chosen", "rejected", "completion")):
-        return public.make(row, source)
+        return _filled(public.make(row, source), named, row)
     claims, responses = _responses(named)
-    context = agreed([*claims, *_claims(named, row)], responses, _system(named["system"]))
+    asked = list(_claims(row, source))
+    if claims and claims[0][1] and claims[0][1][0]["role"] == "assistant":
+        before = asked[-1][1] if asked else ()  # as TRL has it, chosen goes on where prompt ends
+        claims = [("chosen", (*before, *claims[0][1]))]
+    context = agreed([*claims, *asked], responses, _system(named["system"]))
+    _nothing_beside(row, source, context)
+    context = with_tools(context, row)
+    label = _label(named, row, source, len(responses))
+    if named["responses"] is not None:
+        _check_chosen(named["chosen"], responses, label)
     return build(
         source,
         context,
         responses,
-        _label(named, row, source, len(responses)),
+        label,
         id=named["id"],
         subset=row.get("subset"),
         domain=row.get("domain"),
@@ -64,33 +82,68 @@ def make(row: Row, source: SourceConfig) -> Item:
     )
 
 
-def _column(row: Row, source: SourceConfig, column: str) -> Any:
+def _filled(item: Item, named: Row, row: Row) -> Item:
+    """An item of a public set with what such rows have beside its own columns."""
+    given = {name: as_text(row.get(name), name) for name in ("subset", "domain", "reference")}
+    return replace(
+        item,
+        messages=with_tools(with_system(item.messages, _system(named["system"])), row),
+        id=item.id or as_text(named["id"], "id") or "",
+        subset=item.subset if item.subset != "all" else given["subset"] or "all",
+        domain=given["domain"] or item.domain,
+        reference=item.reference or given["reference"],
+    )
+
+
+def _given(row: Row, source: SourceConfig, column: str) -> list[tuple[str, Any]]:
+    """The columns that do one job: the one that ``options`` names, or all that the row has."""
     if column in source.options:
-        return row.get(str(source.options[column]))
-    return next((row[name] for name in COLUMNS[column] if row.get(name) is not None), None)
+        names: tuple[str, ...] = (str(source.options[column]),)
+    else:
+        names = tuple(name for name in COLUMNS[column] if source.options.get(name) != "")
+    found = [(name, row[name]) for name in names if row.get(name) is not None]
+    if column == "prompt" and len(found) > 1 and found[-1][0] == "input":
+        found.pop()  # it belongs to the instruction
+    return found
+
+
+def _column(row: Row, source: SourceConfig, column: str) -> Any:
+    return next((value for _, value in _given(row, source, column)), None)
 
 
 def _system(value: Any) -> str:
     return "" if value is None else text_of(value, "system")
 
 
-def _claims(named: Row, row: Row) -> Iterator[Claim]:
-    """What ``messages`` and ``prompt`` say the conversation is."""
-    if named["messages"] is not None:
-        yield "messages", turns_of(named["messages"], "messages")
-    prompt = named["prompt"]
-    if isinstance(prompt, str):
-        more = row.get("input") if row.get("instruction") == prompt else None
-        if is_transcript(prompt):
-            said = turns(prompt)
-            yield "prompt", said[: len(said) - (not said[-1]["content"])]
+def _claims(row: Row, source: SourceConfig) -> Iterator[Claim]:
+    """What each column that may hold the conversation says it is."""
+    for name, value in _given(row, source, "messages"):
+        yield name, turns_of(value, name)
+    asked = _given(row, source, "prompt")
+    for name, value in asked:
+        value = decoded(value)
+        if isinstance(value, list):
+            yield name, turns_of(value, name)
+            continue
+        text = text_of(value, name)
+        more = row.get("input") if name == "instruction" else None
+        if is_transcript(text):
+            said = turns(text)
+            yield name, said[: len(said) - (not said[-1]["content"])]
         else:
-            text = prompt if more is None else f"{prompt}\n\n{text_of(more, 'input')}".rstrip()
-            yield "prompt", user(text)
-    elif isinstance(prompt, list):
-        yield "prompt", turns_of(prompt, "prompt")
-    elif prompt is not None:
-        text_of(prompt, "prompt")
+            yield name, user(f"{text}\n\n{text_of(more, 'input')}".rstrip() if more else text)
+
+
+def _nothing_beside(row: Row, source: SourceConfig, context: Messages) -> None:
+    """Raises :class:`BadRow` for a column that may belong to the question and is not in it."""
+    used = {*source.options, *map(str, source.options.values())}
+    whole = "\n".join(squeezed(turn["content"]) for turn in context)
+    for name in BESIDE:
+        value = row.get(name)
+        if name in used or not value or (isinstance(value, str) and squeezed(value) in whole):
+            continue
+        told = f"{name} is filled and not in the question; write it into the prompt, or leave it"
+        raise BadRow("bad_row", f'{told} out by options: {{{name}: ""}}')
 
 
 def _responses(named: Row) -> tuple[list[Claim], list[str]]:
@@ -104,13 +157,17 @@ def _responses(named: Row) -> tuple[list[Claim], list[str]]:
         return [], [reply_of(named["completion"], "completion")]
     if chosen is None or rejected is None:
         raise BadRow("bad_row", "only one of chosen and rejected, and nothing to compare it with")
-    pair = [("chosen", chosen), ("rejected", rejected)]
-    if all(isinstance(one, str) and is_transcript(one) for _, one in pair):
+    pair = [("chosen", decoded(chosen)), ("rejected", decoded(rejected))]
+    written = [isinstance(one, str) and is_transcript(one) for _, one in pair]
+    if all(written):
         return _conversations([turns(one) for _, one in pair])
+    if any(written) and not isinstance(rejected, list):
+        raise BadRow("bad_row", "one of chosen and rejected is a transcript, the other is not")
     if all(_is_conversation(one) for _, one in pair):
         return _conversations([turns_of(one, name) for name, one in pair])
-    if isinstance(rejected, list) and all(isinstance(one, str) for one in rejected):
-        pair = [("chosen", chosen), *(("rejected", one) for one in rejected)]
+    other = pair[1][1]
+    if isinstance(other, list) and all(isinstance(one, str) for one in other):
+        pair = [pair[0], *(("rejected", one) for one in other)]
     return [], [reply_of(one, name) for name, one in pair]
 
 
@@ -134,8 +191,16 @@ def _label(named: Row, row: Row, source: SourceConfig, n: int) -> Label:
         found = labels.of_list(row, n)
         if found is not None:
             return found
-    first = source.options.get("first_index", 0)
-    return labels.read(named["label"], stated or "best", n, int(first))
+    if str(source.options.get("label", "label")) not in row:
+        raise BadRow("no_label", "there is no column label; a null in one is a tie of a pair_tie")
+    return labels.read(named["label"], stated or "best", n, labels.first_index(source))
+
+
+def _check_chosen(chosen: Any, responses: Sequence[str], label: Label) -> None:
+    """Beside a list of responses a text ``chosen`` must be its best. Raises ``two_labels``."""
+    known = label.kind == "best" and label.value in range(len(responses))
+    if isinstance(chosen, str) and known and squeezed(chosen) != squeezed(responses[label.value]):
+        raise BadRow("two_labels", "label and chosen name different responses")
 
 
 _rows = by_row(make)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from spct.data.reading import Dropped, rows
+from spct.data.reading import Dropped, named, rows
 from spct.data.sources.base import BadRow, Row, build, made
 from spct.data.sources.helpsteer2_preference import turns
 from spct.data.sources.turns import text_of
@@ -21,8 +21,8 @@ from spct.schema import SourceConfig
 
 def load(paths: Sequence[Path], source: SourceConfig) -> Iterator[Item | Dropped]:
     """Items of the prompts that have several rows; a prompt with one is dropped, ``no_pair``."""
-    for path in paths:
-        for asked, group in groupby(rows(path), key=_prompt):
+    for path, name in named(paths):
+        for asked, group in groupby(rows(path, name), key=_prompt):
             if asked is None:
                 yield from (
                     found

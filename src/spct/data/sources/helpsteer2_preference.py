@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 
 from spct.data.sources.base import Row, build, by_row, of_split
-from spct.records import Item, Label
+from spct.data.sources.labels import strength
+from spct.records import Item
 from spct.schema import SourceConfig
 
 TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")
@@ -25,13 +26,11 @@ def turns(prompt: str) -> list[dict[str, str]]:
 
 def make(row: Row, source: SourceConfig) -> Item:
     of_split(row, source, "split")
-    strength = row["preference_strength"]
-    winner = None if strength == 0 else int(strength > 0)
     return build(
         source,
         turns(row["prompt"]),
         (row["response_1"], row["response_2"]),
-        Label("pair_tie", {"winner": winner, "strength": abs(strength)}),
+        strength(row["preference_strength"], "preference_strength"),
     )
 
 

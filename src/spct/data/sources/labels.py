@@ -11,12 +11,13 @@ from typing import Any
 from spct.data.sources.base import BadRow, Row
 from spct.data.sources.turns import kind_of
 from spct.records import LABEL_KINDS, Item, Label
+from spct.schema import SourceConfig
 
 _NAMED = re.compile(
     r"(?:(?:model|response|assistant|answer|output|candidate|option|completion)[ _-]?)?([a-z])"
 )
 _ORDER = re.compile(r"([ab])\s*([<>=]+)\s*([ab])")
-_TIES = {"tie", "draw", "equal", "same", "both", "neither", "tie (bothbad)", "both bad", "both_bad"}
+_TIES = {"tie", "draw", "equal", "same", "both", "neither", "bothbad", "tie(bothbad)"}
 # What grades two named answers; chosen must lead. Then what grades or ranks a list of them.
 PAIR_SCORES = (
     ("score_chosen", "score_rejected"),
@@ -43,13 +44,19 @@ def read(value: Any, kind: object, n: int, first: int = 0) -> Label:
     return Label(str(kind), _READ[str(kind)](value, n, first))
 
 
+def first_index(source: SourceConfig) -> int:
+    """What the labels of a source count from."""
+    return int(source.options.get("first_index", 0))
+
+
 def of_pair(row: Row) -> None:
     """Scores beside ``chosen`` and ``rejected`` must agree. Raises :class:`BadRow`.
 
-    ``two_labels`` where the rejected one leads, ``tie`` where both have one score.
+    ``two_labels`` where the rejected one leads, ``tie`` where both have one score, ``bad_label``
+    for a score that is no number.
     """
     for good, bad in PAIR_SCORES:
-        one, other = _finite(row.get(good)), _finite(row.get(bad))
+        one, other = (_score(row.get(name), name) for name in (good, bad))
         if one is not None and other is not None and one <= other:
             reason, how = ("tie", "equals") if one == other else ("two_labels", "is below")
             raise BadRow(reason, f"{good} {how} {bad}")
@@ -64,6 +71,9 @@ def of_list(row: Row, n: int) -> Label | None:
     scores = _numbers(row, SCORES, n)
     ranks = _numbers(row, RANKS, n)
     if ranks is not None:
+        if 0 in ranks:
+            told = "ranks count from 1, the best; with a 0 they may be an order of the responses"
+            raise BadRow("bad_label", told)
         ranks = [-rank for rank in ranks]
     if scores is not None and ranks is not None:
         pairs = [(i, j) for i in range(n) for j in range(n)]
@@ -96,7 +106,7 @@ def _decoded(value: Any) -> Any:
             value = json.loads(value)
         except ValueError:
             return value.strip().lower()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if missing(value) else value
 
 
 def _index(value: Any, n: int, first: int) -> Any:
@@ -112,7 +122,7 @@ def _index(value: Any, n: int, first: int) -> Any:
 
 def _by_name(word: str, n: int) -> int | None:
     word = word.strip().lower()
-    if word in _TIES:
+    if word in _TIES or re.sub(r"[\s_-]", "", word) in _TIES:
         return None
     if found := _ORDER.fullmatch(word):
         left, sign, right = found.groups()
@@ -182,12 +192,40 @@ def _finite(value: Any) -> float | int | None:
     return value if known else None
 
 
+def _score(value: Any, name: str) -> float | int | None:
+    found = _finite(value)
+    if found is None and not missing(value):
+        raise BadRow("bad_label", f"{name} is no number that a float can hold")
+    return found
+
+
+def missing(value: Any) -> bool:
+    """Whether there is no value: null, or a table's missing number (NaN)."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def winner(row: Row, n: int = 2, first: int = 0) -> Label:
+    """The column ``winner`` as a ``pair_tie``; a missing winner is no tie."""
+    if missing(row["winner"]):
+        raise BadRow("no_label", "winner is null or missing")
+    return read(row["winner"], "pair_tie", n, first)
+
+
+def strength(value: Any, name: str) -> Label:
+    """A signed preference as a ``pair_tie``: below 0 the first response is better, 0 is a tie."""
+    found = _finite(value)
+    if found is None or found != int(found):
+        raise BadRow("no_label", f"{name} is {kind_of(value)}, not a whole number")
+    index = None if found == 0 else int(found > 0)
+    return Label("pair_tie", {"winner": index, "strength": abs(int(found))})
+
+
 def _numbers(row: Row, names: Sequence[str], n: int) -> list[float | int] | None:
     for name in names:
         if row.get(name) is not None:
             found = [_finite(one) for one in _list(row[name])]
             if len(found) != n or None in found:
-                told = f"{name} is {kind_of(row[name])}, not a list of {n} numbers"
+                told = f"{name} is {kind_of(row[name])}, not a list of {n} finite number(s)"
                 raise BadRow("bad_label", told)
             return [one for one in found if one is not None]
     return None

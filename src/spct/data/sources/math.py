@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from spct.data.answers import final_answer, same
 from spct.data.sources.base import BadRow, Row, build, by_row
+from spct.data.sources.turns import kind_of
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
@@ -20,6 +21,8 @@ def make(row: Row, source: SourceConfig) -> Item:
         raise BadRow("no_label", "the reference solution boxes no answer")
     if not row.get("responses"):
         raise BadRow("no_response", "no sampled solutions; add a list `responses` to the rows")
+    if not isinstance(row["responses"], list):
+        raise BadRow("bad_row", f"responses is {kind_of(row['responses'])}, not a list")
     answers = [final_answer(response) for response in row["responses"]]
     return build(
         source,

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from string import ascii_uppercase
 
-from spct.data.sources.base import Row, build, by_row
+from spct.data.sources.base import BadRow, Row, build, by_row
+from spct.data.sources.turns import kind_of
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
 
 def question(row: Row) -> str:
     """The question with its options, lettered."""
+    if not isinstance(row["options"], list):
+        raise BadRow("bad_row", f"options is {kind_of(row['options'])}, not a list")
     options = zip(ascii_uppercase, row["options"], strict=False)
     return "\n".join([row["question"], *(f"{letter}. {text}" for letter, text in options)])
 

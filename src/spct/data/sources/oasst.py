@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from spct.data.reading import Dropped, rows
+from spct.data.reading import Dropped, named, rows
 from spct.data.sources.base import BadRow, Row, build, made
 from spct.data.sources.turns import text_of, turn_of
 from spct.records import Item, Label
@@ -24,8 +24,8 @@ Found = tuple[str, Row]  # "file:line", message
 def load(paths: Sequence[Path], source: SourceConfig) -> Iterator[Item | Dropped]:
     """The items of all messages; a message without two ranked replies is dropped, ``no_pair``."""
     flat: list[Found] = []
-    for path in paths:
-        for found in rows(path):
+    for path, name in named(paths):
+        for found in rows(path, name):
             if isinstance(found, Dropped):
                 yield found
             elif isinstance(found[1].get("prompt"), dict):
@@ -74,6 +74,8 @@ def _make(row: Row, source: SourceConfig) -> Item:
     ranked = [one for one in row["replies"] if not one.get("deleted") and _rank(one) is not None]
     if len(ranked) < 2:
         raise BadRow("no_pair", "a message without two ranked replies")
+    if any(one.get("deleted") for one in row["path"]):
+        raise BadRow("bad_row", "a message before the replies is deleted")
     turns = [
         turn_of({"role": one.get("role"), "content": one.get("text")}, f"message {i}")
         for i, one in enumerate(row["path"], start=1)

@@ -13,8 +13,8 @@ from spct.data.sources import helpsteer2_preference, ultrafeedback
 from spct.data.sources.base import SHOWN, BadRow, Make, Messages, Row, build, user
 from spct.data.sources.context import agreed, shared
 from spct.data.sources.hh_rlhf import is_transcript, turns
-from spct.data.sources.labels import read
-from spct.data.sources.turns import kind_of, text_of, turns_of
+from spct.data.sources.labels import first_index, read, strength, winner
+from spct.data.sources.turns import decoded, kind_of, text_of, turns_of
 from spct.records import Item, Label
 from spct.schema import SourceConfig
 
@@ -35,7 +35,10 @@ def nectar(row: Row, source: SourceConfig) -> Item:
 
 
 def _question(prompt: Any) -> Messages:
-    """A prompt as text; as a transcript it ends with an empty turn of the assistant."""
+    """A prompt as text or turns; as a transcript it ends with an empty turn of the assistant."""
+    prompt = decoded(prompt)
+    if isinstance(prompt, list):
+        return turns_of(prompt, "prompt")
     text = text_of(prompt, "prompt")
     said = turns(text) if is_transcript(text) else user(text)
     return said if said[-1]["content"] or len(said) == 1 else said[:-1]
@@ -43,13 +46,9 @@ def _question(prompt: Any) -> Messages:
 
 def helpsteer3(row: Row, source: SourceConfig) -> Item:
     """nvidia/HelpSteer3, preference: from -3, the first is much better, to 3, the second is."""
-    strength = row["overall_preference"]
-    if type(strength) is not int and not (isinstance(strength, float) and strength.is_integer()):
-        raise BadRow("no_label", "overall_preference is no whole number")
-    winner = None if strength == 0 else int(strength > 0)
+    label = strength(row["overall_preference"], "overall_preference")
     responses = [text_of(row[name], name) for name in ("response1", "response2")]
     context = agreed([("context", turns_of(row["context"], "context"))], responses)
-    label = Label("pair_tie", {"winner": winner, "strength": abs(int(strength))})
     return build(source, context, responses, label, subset=row.get("domain"))
 
 
@@ -57,9 +56,9 @@ def safe_rlhf(row: Row, source: SourceConfig) -> Item:
     """PKU-Alignment/PKU-SafeRLHF: which of two is more helpful; ``options.label`` may name
     ``safer_response_id`` instead, which is another question."""
     name = str(source.options.get("label", "better_response_id"))
-    label = read(row.get(name), "best", 2)
+    label = read(row.get(name), "best", 2, first_index(source))
     responses = [text_of(row[column], column) for column in ("response_0", "response_1")]
-    context = agreed([("prompt", user(text_of(row["prompt"], "prompt")))], responses)
+    context = agreed([("prompt", _question(row["prompt"]))], responses)
     return build(source, context, responses, label)
 
 
@@ -69,7 +68,7 @@ def arena(row: Row, source: SourceConfig) -> Item:
     context, responses = shared([turns_of(row[name], name) for name in names], names)
     agreed_ = agreed([("conversation_a", context)], responses)
     models = {"models": [row.get("model_a"), row.get("model_b")]}
-    label = read(row["winner"], "pair_tie", 2)
+    label = winner(row, first=first_index(source))
     return build(source, agreed_, responses, label, id=row.get("question_id"), meta=models)
 
 
@@ -91,8 +90,7 @@ def arena_texts(row: Row, source: SourceConfig) -> Item:
         for replies in pair
     ]
     context, responses = shared(each, ("response_a", "response_b"))
-    winner = [0, 1, None][told.index(1)]
-    label = Label("pair_tie", {"winner": winner, "strength": 1})
+    label = Label("pair_tie", {"winner": (0, 1, None)[told.index(1)], "strength": 1})
     return build(
         source, agreed([("prompt", context)], responses), responses, label, id=row.get("id")
     )
@@ -102,7 +100,7 @@ def two_named(row: Row, source: SourceConfig) -> Item:
     """A prompt, ``response_a`` and ``response_b`` as texts, and a winner or a tie."""
     responses = [text_of(row[name], name) for name in ("response_a", "response_b")]
     context = agreed([("prompt", _question(row["prompt"]))], responses)
-    label = read(row["winner"], "pair_tie", 2)
+    label = winner(row, first=first_index(source))
     return build(source, context, responses, label, id=row.get("id"))
 
 

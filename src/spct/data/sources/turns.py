@@ -21,6 +21,8 @@ ROLES = {
 }
 _TEXTS = ("text", "input_text", "output_text")
 CALL = "Tool call: "
+MEDIA = (*(f"{name}{more}" for name in ("image", "video", "audio") for more in ("", "s", "_url")),
+         "input_audio")  # fmt: skip
 
 
 def kind_of(value: object) -> str:
@@ -31,6 +33,14 @@ def kind_of(value: object) -> str:
         return "true or false"
     names = {int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), f"a {type(value).__name__}")
+
+
+def text_alone(given: Mapping[str, Any], what: str) -> None:
+    """Raises :class:`BadRow` if something holds an image, a video or a sound beside its text."""
+    for name in MEDIA:
+        value = given.get(name)
+        if any(value.values()) if isinstance(value, Mapping) else value:
+            raise BadRow("bad_row", f"{what} has {name} filled, and a judge reads text alone")
 
 
 def text_of(value: object, what: str) -> str:
@@ -47,6 +57,18 @@ def turns_of(value: object, what: str) -> Messages:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise BadRow("bad_row", f"{what} is {kind_of(value)}, not a list of turns")
     return tuple(turn_of(turn, f"turn {i} of {what}") for i, turn in enumerate(value, start=1))
+
+
+def decoded(value: Any) -> Any:
+    """A list of turns that is written as JSON text; anything else as it is."""
+    if not (isinstance(value, str) and value.lstrip().startswith("[")):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value
+    told = isinstance(found, list) and found and all(isinstance(one, dict) for one in found)
+    return found if told and all("role" in one or "from" in one for one in found) else value
 
 
 def _json(value: str, what: str) -> Any:
@@ -67,11 +89,12 @@ def turn_of(turn: object, what: str) -> dict[str, str]:
     if role is None:
         known = ", ".join(("system", "user", "assistant", "tool", "human", "gpt"))
         raise BadRow("bad_row", f"{what}: its {told} is none of {known}")
+    text_alone(turn, what)
     calls = _calls(turn, what)
     content = turn.get(key)
     text = "" if content is None and calls else _content(content, f"{what}: its {key}")
     if isinstance(given, str) and given.strip().lower() == "function_call":
-        text = CALL + text
+        text = CALL + text if text.strip() else ""
     return {"role": role, "content": "\n".join(filter(None, (text, *calls)))}
 
 
@@ -95,6 +118,7 @@ def _part(part: object, what: str) -> str:
         return _content(part.get("content"), what)
     if kind not in _TEXTS:
         raise BadRow("bad_row", f"{what} is no text (an image, a sound or a file, say)")
+    text_alone(part, what)
     return text_of(part.get("text"), what)
 
 
@@ -116,24 +140,36 @@ def _calls(turn: Mapping[str, Any], what: str) -> list[str]:
     return written
 
 
+def written(value: object) -> str:
+    """An object as JSON, without its nulls: Parquet fills in the fields of all other objects."""
+    return json.dumps(_without_nulls(value), ensure_ascii=False, default=str)
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
 def _call(name: object, arguments: object, what: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise BadRow("bad_row", f"{what}: a tool call without the name of the tool")
     if arguments is None:
         arguments = ""
     if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+        arguments = written(arguments)
     return f"{CALL}{name}({arguments})"
 
 
 def reply_of(value: object, what: str) -> str:
-    """One answer: a text, a turn of the assistant, or a list of one such turn."""
-    if isinstance(value, str):
-        return value
+    """One answer: a text, a turn of the assistant, or a list of one of these."""
+    value = decoded(value)
     if isinstance(value, list):
         if len(value) != 1:
             raise BadRow("bad_row", f"{what} has {len(value)} turns; an answer is one of them")
         value = value[0]
+    if isinstance(value, str):
+        return value
     if not isinstance(value, Mapping):
         raise BadRow("bad_row", f"{what} is {kind_of(value)}, not text")
     turn = turn_of(value, what)
