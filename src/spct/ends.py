@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
+
+from spct import chat
 
 _ASKED, _SAID, _MORE = "Qzaskq", "Qzsaidq", "Qzmoreq"
 # A mark such as <|im_end|> or [/ANSWER] that closes a turn and yet is no token.
@@ -95,14 +98,16 @@ def _turn(tokenizer: Any) -> tuple[int | None, str]:
 
 
 def _rendered(tokenizer: Any, *turns: str) -> str:
-    """A conversation of a question and these turns; ``""`` if the template refuses it."""
+    """A conversation of a question and these turns; ``""`` if the template writes none."""
     roles = ("assistant", "user")
     messages = [{"role": "user", "content": _ASKED}]
     messages += [{"role": roles[i % 2], "content": turn} for i, turn in enumerate(turns)]
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except Exception:  # a template may raise whatever it likes
-        return ""
+    for shown in (messages, chat.parts(messages)):
+        with suppress(Exception):  # a template may raise whatever it likes
+            text = str(tokenizer.apply_chat_template(shown, tokenize=False))
+            if turns[-1] in text:
+                return text
+    return ""
 
 
 def special(tokenizer: Any) -> dict[str, int]:

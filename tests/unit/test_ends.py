@@ -40,6 +40,7 @@ ENDS = [
     pytest.param(shapes.SEPARATED, "<|sep|>", {"<eos>"}, id="separated"),
     pytest.param(shapes.DIALOGUE, "<|endoftext|>", set(), id="dialogue"),
     pytest.param(shapes.CLOSED_BETWEEN, "<|im_end|>", {"<|endoftext|>"}, id="closed_between"),
+    pytest.param(shapes.SMOLVLM, "<end_of_utterance>", {"<|im_end|>"}, id="smolvlm"),
     pytest.param(shapes.REFUSES, "</s>", set(), id="refuses"),
     pytest.param(shapes.AS_A_WORD, "<|im_end|>", {"<|endoftext|>"}, id="as_a_word"),
     pytest.param(shapes.PHI_UNFLAGGED, "<|end|>", {"<|endoftext|>"}, id="phi_unflagged"),
