@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from spct import chat
+from spct import chat, thoughts
+from spct.judge.neutralise import special_tokens
 
 _ASKED, _SAID, _MORE = "Qzaskq", "Qzsaidq", "Qzmoreq"
 # A mark such as <|im_end|> or [/ANSWER] that closes a turn and yet is no token.
@@ -45,6 +46,22 @@ def find(tokenizer: Any, stated: Sequence[int], size: int) -> Ends:
     ranked = [turn, tokenizer.eos_token_id, *stated]  # the first of them is taught
     known = [int(one) for one in ranked if one is not None and 0 <= int(one) < size]
     return Ends(frozenset(known), known[0] if known else None, mark)
+
+
+def marks(tokenizer: Any, ids: Iterable[int]) -> tuple[str, ...]:
+    """What no text from data may hold, sorted: special tokens, and what does the like unflagged.
+
+    That is the ends ``ids``, if they are marks and no words, and the added tokens that the chat
+    template writes (DeepSeek's ``<｜User｜>``), but for those of thoughts, which answers may hold.
+    """
+    known = special_tokens(tokenizer)
+    added = set(tokenizer.get_added_vocab())
+    ending = tokenizer.convert_ids_to_tokens(sorted(ids))
+    ending = [mark for mark in ending if mark in added or _MARK.fullmatch(mark)]
+    text = _rendered(tokenizer, _SAID, _MORE) if tokenizer.chat_template else ""
+    spared = {mark for pair in thoughts.MARKS for mark in pair}
+    written = {mark for mark in added - spared if mark in text and _MARK.fullmatch(mark)}
+    return tuple(sorted({*known, *ending, *written}))
 
 
 def begin(tokenizer: Any) -> tuple[int, ...]:

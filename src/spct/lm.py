@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from spct import artifact, chat, ends, thoughts
 from spct.errors import ConfigError
-from spct.judge.neutralise import neutralise, special_tokens
+from spct.judge.neutralise import neutralise
 from spct.schema import ModelConfig
 from spct.training.attention import implementation
 from spct.training.batching import Example
@@ -152,11 +152,15 @@ class LM:
         return (*ids, self.end) if taught else tuple(ids)
 
     @cached_property
+    def marks(self) -> tuple[str, ...]:
+        """What no text from data may hold: :func:`spct.ends.marks`."""
+        return ends.marks(self.tokenizer, self.eos)
+
+    @cached_property
     def _end_marks(self) -> tuple[str, ...]:
-        """The ends that a text may hold by accident: those that are special tokens."""
-        special = set(special_tokens(self.tokenizer))
-        marks = self.tokenizer.convert_ids_to_tokens(sorted(self.eos))
-        return tuple(mark for mark in marks if mark in special)
+        """The ends that a text may hold by accident."""
+        written = self.tokenizer.convert_ids_to_tokens(sorted(self.eos))
+        return tuple(mark for mark in written if mark in self.marks)
 
     def conversation(self, turns: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
         """Turns as the chat template writes them (:func:`spct.chat.render`)."""
