@@ -74,8 +74,18 @@ class LM:
     @property
     def context(self) -> int | None:
         """Tokens that prompt and completion may have together; None if the model sets no limit."""
-        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
-        return None if limit is None else int(limit)
+        text = self.config.get_text_config()
+        limits = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+        limit = next((one for one in limits if one is not None), None)
+        return None if limit is None else int(limit) - self._unused_positions
+
+    @cached_property
+    def _unused_positions(self) -> int:
+        """Positions that no token has: RoBERTa and its kin count from behind their padding's."""
+        named = () if self.weights is None else self.weights.named_modules()
+        tables = [table for name, table in named if name.endswith("position_embeddings")]
+        paddings = [getattr(table, "padding_idx", None) for table in tables]
+        return max((one + 1 for one in paddings if one is not None), default=0)
 
     @property
     def tokenizer_hash(self) -> str:
