@@ -79,15 +79,18 @@ def begin(tokenizer: Any) -> tuple[int, ...]:
 
 
 def begun(ids: Sequence[int], begin: tuple[int, ...], bos: int | None) -> tuple[int, ...]:
-    """The ids with exactly one ``begin``, whether a template wrote none, one or two of them."""
-    width = len(begin)
-    if not width:
-        return tuple(ids)
-    if tuple(ids[:width]) != begin:
-        return tuple(ids) if ids and ids[0] == bos else (*begin, *ids)
-    while tuple(ids[width : 2 * width]) == begin:
-        ids = ids[width:]
-    return tuple(ids)
+    """The ids with exactly one begin, whether a template wrote none, one or two of them.
+
+    Two are one too many also where the tokenizer itself would put none in front (``begin`` empty).
+    """
+    ids, unit = tuple(ids), begin if begin else (bos,)
+    if begin and ids[: len(begin)] != begin:
+        if not ids or ids[0] != bos:
+            return (*begin, *ids)
+        unit = (bos,)
+    while ids[: 2 * len(unit)] == (*unit, *unit):
+        ids = ids[len(unit) :]
+    return ids
 
 
 def _turn(tokenizer: Any) -> tuple[int | None, str]:

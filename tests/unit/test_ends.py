@@ -217,6 +217,12 @@ ROUND = "<s> $A </s>"
             ["<s>", "[INST]", "judge", "a", "[/INST]"], id="template_writes_it_twice",
         ),
         pytest.param(
+            replace(
+                shapes.MISTRAL, post="$A", template="{{ bos_token }}" + str(shapes.MISTRAL.template)
+            ),
+            ["<s>", "[INST]", "judge", "a", "[/INST]"], id="template_alone_writes_it_twice",
+        ),
+        pytest.param(
             shapes.PHI, ["<|user|>", "judge", "a", "<|end|>", "<|assistant|>"],
             id="tokenizer_adds_no_begin",
         ),
