@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
+
+from spct import chat, thoughts
+from spct.judge.neutralise import special_tokens
 
 _ASKED, _SAID, _MORE = "Qzaskq", "Qzsaidq", "Qzmoreq"
 # A mark such as <|im_end|> or [/ANSWER] that closes a turn and yet is no token.
@@ -44,6 +48,22 @@ def find(tokenizer: Any, stated: Sequence[int], size: int) -> Ends:
     return Ends(frozenset(known), known[0] if known else None, mark)
 
 
+def marks(tokenizer: Any, ids: Iterable[int]) -> tuple[str, ...]:
+    """What no text from data may hold, sorted: special tokens, and what does the like unflagged.
+
+    That is the ends ``ids``, if they are marks and no words, and the added tokens that the chat
+    template writes (DeepSeek's ``<｜User｜>``), but for those of thoughts, which answers may hold.
+    """
+    known = special_tokens(tokenizer)
+    added = set(tokenizer.get_added_vocab())
+    ending = tokenizer.convert_ids_to_tokens(sorted(ids))
+    ending = [mark for mark in ending if mark in added or _MARK.fullmatch(mark)]
+    text = _rendered(tokenizer, _SAID, _MORE) if tokenizer.chat_template else ""
+    spared = {mark for pair in thoughts.MARKS for mark in pair}
+    written = {mark for mark in added - spared if mark in text and _MARK.fullmatch(mark)}
+    return tuple(sorted({*known, *ending, *written}))
+
+
 def begin(tokenizer: Any) -> tuple[int, ...]:
     """What the tokenizer itself puts in front of a text, mostly ``<s>`` or nothing."""
     for probe in (*_PROBES, *list(tokenizer.get_vocab())[:100]):
@@ -59,15 +79,18 @@ def begin(tokenizer: Any) -> tuple[int, ...]:
 
 
 def begun(ids: Sequence[int], begin: tuple[int, ...], bos: int | None) -> tuple[int, ...]:
-    """The ids with exactly one ``begin``, whether a template wrote none, one or two of them."""
-    width = len(begin)
-    if not width:
-        return tuple(ids)
-    if tuple(ids[:width]) != begin:
-        return tuple(ids) if ids and ids[0] == bos else (*begin, *ids)
-    while tuple(ids[width : 2 * width]) == begin:
-        ids = ids[width:]
-    return tuple(ids)
+    """The ids with exactly one begin, whether a template wrote none, one or two of them.
+
+    Two are one too many also where the tokenizer itself would put none in front (``begin`` empty).
+    """
+    ids, unit = tuple(ids), begin if begin else (bos,)
+    if begin and ids[: len(begin)] != begin:
+        if not ids or ids[0] != bos:
+            return (*begin, *ids)
+        unit = (bos,)
+    while ids[: 2 * len(unit)] == (*unit, *unit):
+        ids = ids[len(unit) :]
+    return ids
 
 
 def _turn(tokenizer: Any) -> tuple[int | None, str]:
@@ -95,14 +118,16 @@ def _turn(tokenizer: Any) -> tuple[int | None, str]:
 
 
 def _rendered(tokenizer: Any, *turns: str) -> str:
-    """A conversation of a question and these turns; ``""`` if the template refuses it."""
+    """A conversation of a question and these turns; ``""`` if the template writes none."""
     roles = ("assistant", "user")
     messages = [{"role": "user", "content": _ASKED}]
     messages += [{"role": roles[i % 2], "content": turn} for i, turn in enumerate(turns)]
-    try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except Exception:  # a template may raise whatever it likes
-        return ""
+    for shown in (messages, chat.parts(messages)):
+        with suppress(Exception):  # a template may raise whatever it likes
+            text = str(tokenizer.apply_chat_template(shown, tokenize=False))
+            if turns[-1] in text:
+                return text
+    return ""
 
 
 def special(tokenizer: Any) -> dict[str, int]:

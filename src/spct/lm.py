@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from spct import artifact, chat, ends, thoughts
 from spct.errors import ConfigError
-from spct.judge.neutralise import neutralise, special_tokens
+from spct.judge.neutralise import neutralise
 from spct.schema import ModelConfig
 from spct.training.attention import implementation
 from spct.training.batching import Example
@@ -74,8 +74,18 @@ class LM:
     @property
     def context(self) -> int | None:
         """Tokens that prompt and completion may have together; None if the model sets no limit."""
-        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
-        return None if limit is None else int(limit)
+        text = self.config.get_text_config()
+        limits = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+        limit = next((one for one in limits if one is not None), None)
+        return None if limit is None else int(limit) - self._unused_positions
+
+    @cached_property
+    def _unused_positions(self) -> int:
+        """Positions that no token has: RoBERTa and its kin count from behind their padding's."""
+        named = () if self.weights is None else self.weights.named_modules()
+        tables = [table for name, table in named if name.endswith("position_embeddings")]
+        paddings = [getattr(table, "padding_idx", None) for table in tables]
+        return max((one + 1 for one in paddings if one is not None), default=0)
 
     @property
     def tokenizer_hash(self) -> str:
@@ -152,11 +162,15 @@ class LM:
         return (*ids, self.end) if taught else tuple(ids)
 
     @cached_property
+    def marks(self) -> tuple[str, ...]:
+        """What no text from data may hold: :func:`spct.ends.marks`."""
+        return ends.marks(self.tokenizer, self.eos)
+
+    @cached_property
     def _end_marks(self) -> tuple[str, ...]:
-        """The ends that a text may hold by accident: those that are special tokens."""
-        special = set(special_tokens(self.tokenizer))
-        marks = self.tokenizer.convert_ids_to_tokens(sorted(self.eos))
-        return tuple(mark for mark in marks if mark in special)
+        """The ends that a text may hold by accident."""
+        written = self.tokenizer.convert_ids_to_tokens(sorted(self.eos))
+        return tuple(mark for mark in written if mark in self.marks)
 
     def conversation(self, turns: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
         """Turns as the chat template writes them (:func:`spct.chat.render`)."""

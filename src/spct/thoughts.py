@@ -9,18 +9,41 @@ never closes them. A mark quoted within a line opens nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-# Qwen, DeepSeek and most others; Mistral's Magistral; gpt-oss's channels.
+# Qwen, DeepSeek and most others; EXAONE; Seed-OSS; Mistral's Magistral; Cohere; Kimi; Gemma 4's and
+# gpt-oss's channels.
 MARKS = (
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
     ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("◁think▷", "◁/think▷"),
+    ("<|channel>thought", "<channel|>"),
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 )
-_OPEN = "|".join(re.escape(opening) for opening, _ in MARKS)
-_CLOSED = re.compile("|".join(re.escape(closing) for _, closing in MARKS))
-_BEGUN = re.compile(rf"^\s*(?:{_OPEN})", re.MULTILINE)
-_OPENED = re.compile(rf"(?:{_OPEN})\s*\Z")
+# Tags are written in either case and with attributes too, channels with what they hold.
+_TAG = re.compile(r"<(/?[a-z:]+)>")
+
+
+def _any(marks: Iterable[str]) -> str:
+    """A pattern of every way to write the marks."""
+    ways = []
+    for mark in marks:
+        if tag := _TAG.fullmatch(mark):
+            ways.append(rf"<{tag[1]}(?:\s[^<>]*)?>")
+        else:
+            ways.append(re.escape(mark).replace("final", r"final\b[^\n]{0,80}?"))
+    return "|".join(ways)
+
+
+_OPEN = _any(opening for opening, _ in MARKS)
+_CLOSED = re.compile(_any(closing for _, closing in MARKS), re.IGNORECASE)
+# A line's beginning, or gpt-oss's head of a message.
+_BEGUN = re.compile(rf"^[^\S\n]*(?:<\|start\|>assistant)?(?:{_OPEN})", re.MULTILINE | re.IGNORECASE)
+_OPENED = re.compile(rf"(?:{_OPEN})\s*\Z", re.IGNORECASE)
 
 
 def opened(prompt: str) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import transformers.utils.chat_template_utils as clock
@@ -24,6 +25,10 @@ from spct.records import Item, write_items
 from spct.sampling import stages
 from spct.schema import ModelConfig
 
+# Behind an apostrophe and a sign that pair with the quotes of the format.
+PROSE = (
+    "{% if true %}You're {% if true %}Bot's{% endif %} on {{ strftime_now('%d %B') }}. {% endif %}"
+)
 MESSAGES = "{% for m in messages %}{{ m.content }}{% endfor %}"
 # The heads of templates that are in use.
 LLAMA_3_1 = """{%- if not date_string is defined %}
@@ -62,6 +67,7 @@ def written(template: str, date: str = DATE) -> str:
         pytest.param(GRANITE, "Today's Date: March 04, 2025.\nstory", id="granite"),
         pytest.param(SMOLLM, "Today Date: 04 March 2025\nstory", id="smollm3"),
         pytest.param(GPT_OSS, "Current date: 2025-03-04\nstory", id="gpt-oss"),
+        pytest.param(PROSE, "You're Bot's on 04 March. story", id="prose"),
         pytest.param(BRIEF, "brief brief brief brief story", id="as a number"),
         pytest.param("{{ strftime_now(format='%H:%M') }} ", "00:00 story", id="midnight"),
         pytest.param(
@@ -112,6 +118,33 @@ def test_a_template_with_a_default_keeps_it() -> None:
 def test_what_cannot_be_told_again_is_refused(template: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         written(template)
+
+
+PARTS = (  # of LLaVA, SmolVLM and their kin: a text as such has no parts, and so is left out
+    "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}"
+    "{% endif %}{% endfor %}{% endfor %}"
+)
+
+
+def test_a_template_that_reads_parts_gets_parts() -> None:
+    tok = tokenizer.build()
+    tok.chat_template = PARTS
+    assert chat.render(tok, [*TURN, {"role": "assistant", "content": "brief"}]) == "storybrief"
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        pytest.param("{{ 'the same' }}", "leaves out what the user says", id="left out"),
+        pytest.param("{{ messages[0].content + 1 }}", "says: .*str", id="a type error"),
+        pytest.param({"rag": MESSAGES}, "no default", id="none of several"),
+    ],
+)
+def test_a_template_without_the_users_text_is_refused(template: Any, told: str) -> None:
+    tok = tokenizer.build()
+    tok.chat_template = template
+    with pytest.raises(ConfigError, match=rf"^model\.source: .*{told}"):
+        chat.render(tok, TURN)
 
 
 @pytest.mark.parametrize(

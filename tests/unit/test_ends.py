@@ -40,6 +40,7 @@ ENDS = [
     pytest.param(shapes.SEPARATED, "<|sep|>", {"<eos>"}, id="separated"),
     pytest.param(shapes.DIALOGUE, "<|endoftext|>", set(), id="dialogue"),
     pytest.param(shapes.CLOSED_BETWEEN, "<|im_end|>", {"<|endoftext|>"}, id="closed_between"),
+    pytest.param(shapes.SMOLVLM, "<end_of_utterance>", {"<|im_end|>"}, id="smolvlm"),
     pytest.param(shapes.REFUSES, "</s>", set(), id="refuses"),
     pytest.param(shapes.AS_A_WORD, "<|im_end|>", {"<|endoftext|>"}, id="as_a_word"),
     pytest.param(shapes.PHI_UNFLAGGED, "<|end|>", {"<|endoftext|>"}, id="phi_unflagged"),
@@ -124,10 +125,26 @@ def test_a_turn_closed_by_a_mark_that_is_no_token_is_refused_by_name() -> None:
     assert build(model, replace(CONFIG, stop=["<|im_end|>"]))
 
 
-def test_an_end_written_out_within_a_text_ends_nothing() -> None:
-    model = LM(None, tokenizer(shapes.CHATML), "x")
-    found = model.encode_completion("good <|im_end|> a")
+@pytest.mark.parametrize(
+    ("shape", "end"),
+    [
+        pytest.param(shapes.CHATML, "<|im_end|>", id="flagged"),
+        pytest.param(shapes.AS_A_WORD, "<|im_end|>", id="as_a_word"),
+        pytest.param(shapes.PHI_UNFLAGGED, "<|end|>", id="unflagged"),
+    ],
+)
+def test_an_end_written_out_within_a_text_ends_nothing(shape: Shape, end: str) -> None:
+    model = LM(None, tokenizer(shape), "x")
+    assert end in model.marks  # which no prompt takes over from data
+    found = model.encode_completion(f"good {end} a")
     assert [token for token in found if token in model.eos] == [model.end] == [found[-1]]
+
+
+def test_what_a_template_writes_is_a_mark_unflagged_too_but_thoughts_are_not() -> None:
+    made = tokenizer(replace(shapes.DEEPSEEK, special=()))
+    made.add_tokens(["<|User|>", "<think>", "<|unused|>"])
+    named = {"<unk>", "<|begin_of_sentence|>", "<|end_of_sentence|>"}
+    assert set(LM(None, made, "x").marks) == named | {"<|User|>"}
 
 
 # ---- the judge that ran on (case 02) -----------------------------------------------------------
@@ -198,6 +215,12 @@ ROUND = "<s> $A </s>"
         pytest.param(
             replace(shapes.MISTRAL, template="{{ bos_token }}" + str(shapes.MISTRAL.template)),
             ["<s>", "[INST]", "judge", "a", "[/INST]"], id="template_writes_it_twice",
+        ),
+        pytest.param(
+            replace(
+                shapes.MISTRAL, post="$A", template="{{ bos_token }}" + str(shapes.MISTRAL.template)
+            ),
+            ["<s>", "[INST]", "judge", "a", "[/INST]"], id="template_alone_writes_it_twice",
         ),
         pytest.param(
             shapes.PHI, ["<|user|>", "judge", "a", "<|end|>", "<|assistant|>"],

@@ -16,6 +16,7 @@ from spct.baselines import stock
 from spct.baselines.encoding import Encoder
 from spct.config import Slice
 from spct.judge.task import Judge
+from spct.lm import LM
 from spct.metarm import model as scalar
 from spct.records import Item, Label
 from spct.schema import ModelConfig
@@ -95,6 +96,17 @@ def test_families_that_padding_changes_are_read_one_by_one(
     expected = [alone(model, text) for text in texts]
     assert stock._logits("t", model, PAD, texts, 1000) == pytest.approx(expected, abs=1e-5)
     assert "one response at a time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_the_longest_text_that_fits_can_be_read(name: str) -> None:
+    """RoBERTa counts positions from behind its padding's, so the first of them are no token's."""
+    model = classifier(name, PAD)
+    text = LM(model, tokenizer_of("<pad>"), "x")
+    assert text.context == 512 - (PAD + 1 if name == "roberta" else 0)
+    assert stock._logits("t", model, EOT, [(5,) * text.context], 1000)
+    with pytest.raises((IndexError, RuntimeError)):
+        stock._logits("t", model, EOT, [(5,) * (text.context + 1)], 1000)
 
 
 @pytest.mark.parametrize(

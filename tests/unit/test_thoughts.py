@@ -58,6 +58,31 @@ def test_every_kind_of_marks(marks: tuple[str, str]) -> None:
     assert opened(f"assistant{opening}\n") and not opened(f"{opening}\n\n{closing}\n\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        pytest.param("<THINK>no</THINK>yes", "yes", id="upper_case"),
+        pytest.param("<Think>\nno", None, id="upper_case_open"),
+        pytest.param('<think time="9">\nno', None, id="attribute"),
+        pytest.param("<think >no</think >yes", "yes", id="space"),
+        pytest.param("<think>a<think>b</think>no</think>yes", "yes", id="nested"),
+        pytest.param(
+            "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>final "
+            "<|constrain|>json<|message|>yes", "yes", id="constrained_channel",
+        ),
+        pytest.param("<|start|>assistant<|channel|>analysis<|message|>no", None, id="head"),
+        pytest.param("<thinker>yes", "<thinker>yes", id="another_tag"),
+    ],
+)  # fmt: skip
+def test_marks_are_known_however_they_are_written(text: str, read: str | None) -> None:
+    assert answer(text) == read
+
+
+def test_empty_lines_cost_a_look_each() -> None:
+    """With a look from each to the last, these would take hours."""
+    assert answer("\n " * 300_000) is not None
+
+
 def test_a_template_that_opens_thoughts_is_known() -> None:
     assert LM(None, tokenizer(shapes.DEEPSEEK), "x").thinks
     for shape in (shapes.CHATML, shapes.PLAIN):

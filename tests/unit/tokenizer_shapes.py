@@ -161,6 +161,12 @@ CLOSED_BETWEEN = Shape(
            "<|im_end|><|im_start|>assistant\n"),
     "<|endoftext|>", ("<|im_start|>", "<|im_end|>"),
 )  # fmt: skip
+SMOLVLM = Shape(  # its texts are lists of parts
+    "{{ bos_token }}{% for m in messages %}{{ m.role }}: {% for c in m.content %}"
+    "{% if c['type'] == 'text' %}{{ c['text'] }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}",
+    "<|im_end|>", ("<end_of_utterance>",), bos="<|im_start|>",
+)  # fmt: skip
 REFUSES = Shape(
     "{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('no') }}{% endif %}"
     "{{ m.content }}{% endfor %}", "</s>",

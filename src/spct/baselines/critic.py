@@ -22,7 +22,6 @@ from spct import artifact, lm, seeds
 from spct.config import Slice
 from spct.errors import StageStopped
 from spct.finish import meaning
-from spct.judge.neutralise import special_tokens
 from spct.judge.predicate import correct
 from spct.judge.task import Judge, Task, tasks
 from spct.records import Item, Label, Sample
@@ -71,7 +70,7 @@ class Writer:
     def judge(self) -> Judge:
         """Its prompts: one response, a grade on the judge's scale or none."""
         config = replace(self.cfg.judge, single="rating", answer=self.answer)
-        return Judge.build(config, special_tokens(self.text.tokenizer))
+        return Judge.build(config, self.text.marks)
 
     def write(self, name: str, items: Sequence[Item], count: int, parts: Path, seed: int) -> Rows:
         """``count`` texts about each response; what stands in ``parts`` is not sampled again."""

@@ -11,7 +11,6 @@ from spct.baselines.encoding import Encoder
 from spct.baselines.kinds import kind
 from spct.config import Slice
 from spct.errors import ConfigError, StageStopped
-from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.metarm import model as scalar
 from spct.records import read_items
@@ -39,7 +38,7 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
             work = parts_of(out)
             scored = list(cloud.sampled(title, cfg, every, rm, Path(init), work, world, seed))
         else:
-            encoder = Encoder(rm.text, Judge.build(cfg.judge, special_tokens(rm.text.tokenizer)))
+            encoder = Encoder(rm.text, Judge.build(cfg.judge, rm.text.marks))
             micro_tokens = cfg.baseline.micro_tokens
             scored = made.load().score(
                 title, rm.model, encoder, every, micro_tokens, world, seed=seed

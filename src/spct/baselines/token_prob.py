@@ -23,7 +23,6 @@ from spct.baselines.rows import Scored
 from spct.config import Slice
 from spct.data.order import to_original
 from spct.errors import BankError
-from spct.judge.neutralise import special_tokens
 from spct.judge.parse import Outcome
 from spct.judge.task import Judge
 from spct.progress import Progress
@@ -55,7 +54,7 @@ def run(
     """
     model = lm.load(cfg.model, init)
     held.check(model.model, model.source)
-    judge = Judge.build(cfg.judge, special_tokens(model.tokenizer))
+    judge = Judge.build(cfg.judge, model.marks)
     by_id = {item.id: item for item in read_items(items)}
     samples = [row for row in read_bank(banks) if row.kind == "sample"]
     for path in banks:

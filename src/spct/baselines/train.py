@@ -16,7 +16,6 @@ from spct.baselines.rows import Scored
 from spct.config import Slice
 from spct.errors import ConfigError, StageStopped
 from spct.judge import prompts
-from spct.judge.neutralise import special_tokens
 from spct.judge.predicate import credit
 from spct.judge.task import Judge
 from spct.metarm import model as scalar
@@ -46,7 +45,7 @@ def run(cfg: Slice, seed: int, *, items: Path, name: str, out: Path, init: str =
         train, dev = split(read_items(items), spec.dev_share, seed)
         identity, work = _identity(cfg, seed, name, rm, items), parts_of(out)
         counts: dict[str, Any] = {}
-        encoder = Encoder(rm.text, Judge.build(cfg.judge, special_tokens(rm.text.tokenizer)))
+        encoder = Encoder(rm.text, Judge.build(cfg.judge, rm.text.marks))
         if made.critic:
             world.on_main(check_identity, work, identity)
             encoder, counts["critiques"] = cloud.learn(cfg, train, dev, rm, work, world, seed)

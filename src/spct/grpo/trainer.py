@@ -26,7 +26,6 @@ from spct.grpo.refill import Filled, fill_up
 from spct.grpo.rollout import Rollouts, items_from, sample_step, tasks_of_step
 from spct.grpo.sequences import Sequences
 from spct.grpo.timing import Clock, TimedSampler, matmul_throughput, needed_tokens, rates
-from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.records import Item
 from spct.sampling.apart import ApartSampler, own_gpu
@@ -66,7 +65,7 @@ class Trainer:
         reference = None
         if self.config.kl_coef != 0:
             reference = self._load(init, trained=False).model
-        self.judge = Judge.build(cfg.judge, special_tokens(self.policy.tokenizer))
+        self.judge = Judge.build(cfg.judge, self.policy.marks)
         self._hold_prompts()
         self.clock = Clock()
         self.engine = self._engine(init)

@@ -12,7 +12,6 @@ from typing import Any
 from spct import artifact
 from spct.config import Slice
 from spct.errors import StageStopped
-from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.lm import LM
 from spct.metarm import calibration
@@ -31,7 +30,7 @@ def run(cfg: Slice, seed: int, *, items: Path, bank: Path, metarm: Path, out: Pa
     """
     with joined() as world:
         judge_model = load(cfg.model, metarm)
-        special = special_tokens(judge_model.text.tokenizer)
+        special = judge_model.text.marks
         told = artifact.read_manifest(bank)
         judge = Judge.of_bank(told, special) or Judge.build(cfg.judge, special)
         encode = Encoder(judge_model.text, judge, read_items(items))

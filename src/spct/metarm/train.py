@@ -19,7 +19,6 @@ from spct import artifact, seeds
 from spct.config import Slice
 from spct.errors import StageStopped
 from spct.judge import prompts
-from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge
 from spct.metarm import calibration
 from spct.metarm import model as metarm
@@ -79,7 +78,7 @@ def run(
         precision = Precision.of(cfg.model.dtype, world.device)
         judge_model = metarm.load(cfg.model, init, dtype=precision.weights, place=world.loads_on)
         model, text = judge_model.model, judge_model.text
-        judge = Judge.build(cfg.judge, special_tokens(text.tokenizer))
+        judge = Judge.build(cfg.judge, text.marks)
         data, skipped = labelled(text, judge, items, banks)
         lengths = [len(row.example) for row in data]
         fits = fitting(name, text, lengths, cfg.judge.max_too_long, LONGER)

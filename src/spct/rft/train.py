@@ -17,7 +17,7 @@ from spct.config import Slice
 from spct.data.general import read_general
 from spct.errors import StageStopped
 from spct.finish import meaning
-from spct.judge.neutralise import neutralise, special_tokens
+from spct.judge.neutralise import neutralise
 from spct.judge.task import Judge
 from spct.records import read_bank, read_items
 from spct.sampling.limits import LONGER, fitting
@@ -77,7 +77,7 @@ def run(
     with joined() as world:
         precision = Precision.of(cfg.model.dtype, world.device)
         model = lm.load(cfg.model, init, dtype=precision.weights, place=world.loads_on)
-        judge = Judge.build(cfg.judge, special_tokens(model.tokenizer))
+        judge = Judge.build(cfg.judge, model.marks)
         share = cfg.rft.general_share
         data = examples(model, judge, items, rows, general, general_share=share, seed=seed)
         title, allowed = f"rft {cfg.model.name}", cfg.judge.max_too_long

@@ -27,7 +27,6 @@ class _UnknownTokenizer:
     """What is known of a tokenizer that nobody here has."""
 
     chat_template = None
-    all_special_tokens = CHAT_MARKS
 
 
 class Endpoint(LM):
@@ -54,6 +53,10 @@ class Endpoint(LM):
     @property
     def tokenizer_hash(self) -> str:
         return ""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return tuple(sorted(CHAT_MARKS))
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
         return ()

@@ -13,7 +13,6 @@ from spct import artifact, lm, models
 from spct.bank import plan
 from spct.config import Slice
 from spct.errors import ConfigError
-from spct.judge.neutralise import special_tokens
 from spct.judge.task import Judge, Task, tasks
 from spct.records import Item, Sample, read_items, write_bank
 from spct.sampling import base, vllm
@@ -36,7 +35,7 @@ def _load(cfg: Slice, init: str | Path = "") -> lm.LM:
 
 
 def _judge(config: JudgeConfig, model: lm.LM) -> Judge:
-    return Judge.build(config, special_tokens(model.tokenizer))
+    return Judge.build(config, model.marks)
 
 
 def _evaluation(cfg: Slice) -> JudgeConfig:
