@@ -1,6 +1,7 @@
 """With ``CI=true`` a skipped test is a failed one, unless its reason stands here.
 
-``conftest.py`` hands these hooks to pytest. An expected failure (xfail) is no skip.
+``conftest.py`` hands these hooks to pytest. An expected failure is no skip if the test carries the
+mark and runs; ``pytest.xfail(…)`` from inside and ``run=False`` leave it out like a skip.
 """
 
 from __future__ import annotations
@@ -22,10 +23,17 @@ def refused(reason: str) -> bool:
     return not any(re.fullmatch(pattern, reason) for pattern in ALLOWED)
 
 
-def judged(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Turns the report of a skip into that of a failure where CI asks for it."""
-    if os.environ.get("CI") != "true" or not report.skipped or hasattr(report, "wasxfail"):
+def judged(report: pytest.TestReport | pytest.CollectReport, *, marked: bool = False) -> None:
+    """Turns the report of a skip into that of a failure where CI asks for it.
+
+    ``marked`` is whether the test says that it is expected to fail.
+    """
+    expected = getattr(report, "wasxfail", "[NOTRUN]")
+    ran_as_marked = marked and not expected.startswith("[NOTRUN]")
+    if os.environ.get("CI") != "true" or not report.skipped or ran_as_marked:
         return
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail  # else pytest counts it as expected all the same
     told = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     reason = told.removeprefix("Skipped: ")
     if refused(reason):
@@ -39,7 +47,7 @@ def judged(report: pytest.TestReport | pytest.CollectReport) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: object):  # type: ignore[no-untyped-def]
     report = yield
-    judged(report)
+    judged(report, marked=item.get_closest_marker("xfail") is not None)
     return report
 
 

@@ -48,6 +48,16 @@ def asked(config: Mapping[str, Any], typed: Sequence[str] | None) -> tuple[list[
     return found["experiments"] or ["tiny"], found["hydra"]
 
 
+def once(words: Sequence[str]) -> None:
+    """Raises ``ConfigError`` for two ``--config``, of which Snakemake drops the first."""
+    flags = [word for word in words if word.partition("=")[0] == "--config" or word[:2] == "-C"]
+    if len(flags) > 1:
+        raise ConfigError(
+            f"--config is given {len(flags)} times, and Snakemake drops all but the last; "
+            f"give it once: {_APART}"
+        )
+
+
 def carried(typed: Sequence[str] | None) -> list[str]:
     """The entries as a job's own Snakemake can be given them through any shell."""
     entries = []
@@ -66,7 +76,7 @@ def _list(key: str, value: Any) -> list[str]:
     if not isinstance(value, str):
         raise ConfigError(f"--config: {key}: {value!r} is neither a text nor a list")
     if value.startswith(ENCODED):
-        return [str(one) for one in json.loads(base64.b64decode(value.removeprefix(ENCODED)))]
+        return _decoded(key, value)
     if value.lstrip().startswith("["):
         return _listed(key, value)
     if key == "hydra":
@@ -74,6 +84,17 @@ def _list(key: str, value: Any) -> list[str]:
     if more := _ENTRY.search(value):
         raise ConfigError(f"--config: {more[1]}=… is an entry of its own: {_APART}")
     return [name] if (name := value.strip(" '\"")) else []
+
+
+def _decoded(key: str, value: str) -> list[str]:
+    try:
+        found = json.loads(base64.b64decode(value.removeprefix(ENCODED), validate=True))
+    except ValueError as error:
+        raise ConfigError(
+            f"--config: {key}: {value} is no list in base64, which the workflow writes for its "
+            "own jobs; write the text itself"
+        ) from error
+    return [str(one) for one in found]
 
 
 def _listed(key: str, value: str) -> list[str]:

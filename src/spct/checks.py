@@ -80,6 +80,13 @@ def _an_endpoint_is_not_trained(plan: PlanConfig, model: ModelConfig) -> None:
         raise ConfigError(f"plan.metarm: {name} is an endpoint; a meta RM starts from weights")
 
 
+def _source_is_named(model: ModelConfig) -> None:
+    if not model.source.strip():
+        raise ConfigError("model.source: empty; name a folder, a hub id or builtin:<name>")
+    if model.source.startswith(models.BUILTIN):
+        models.resolve(model.source)
+
+
 def _day_of_the_prompts(model: ModelConfig) -> None:
     """A day, and only where prompts are rendered here."""
     if not model.date:
@@ -315,7 +322,7 @@ RELATIONS: dict[Callable[..., None], tuple[str, ...]] = {
     relation: tuple(inspect.signature(relation).parameters)
     for relation in (
         *(_policies_in_order, _weak_judge_has_samples),
-        *(_an_endpoint_is_not_trained, _day_of_the_prompts),
+        *(_source_is_named, _an_endpoint_is_not_trained, _day_of_the_prompts),
         *(
             check_data,
             _judge,

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from spct import checks, schema
+from spct import checks, schema, texts
 from spct.errors import ConfigError
 from spct.judge import prompts
 from spct.schema import Config
@@ -73,7 +73,8 @@ def _compose(folder: Path, overrides: tuple[str, ...]) -> Config:
     _refuse_endless("\n".join(overrides))
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
-            composed = compose("config", list(overrides))
+            composed = compose("config", [texts.as_typed(one) for one in overrides])
+        texts.check(OmegaConf.to_container(composed), Config)
         typed = OmegaConf.merge(OmegaConf.structured(Config), composed)
         cfg: Config = OmegaConf.to_object(typed)  # type: ignore[assignment]
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
@@ -81,6 +82,8 @@ def _compose(folder: Path, overrides: tuple[str, ...]) -> Config:
         whole = told.startswith("Merge error")  # a value for a group: OmegaConf names no key
         raise ConfigError(f"{' '.join(overrides)}: {told}" if whole else told) from error
     except (ValueError, TypeError, OverflowError) as error:  # Hydra's and Python's own
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{' '.join(overrides)}: {_explain(error)}") from error
     return cfg
 
@@ -108,15 +111,13 @@ def _explain(error: BaseException, group: str = "") -> str:
             f"{text.split(' 1. ')[0]}: several values for one key are a sweep, see conf/sweep; a "
             "text with commas needs double quotes that reach Hydra: 'key=\"one, two\"'"
         )
+    if "override_grammar" in text:
+        text = (
+            text.split(" See https")[0].removeprefix("LexerNoViableAltException: ")
+            + "; not an override as Hydra reads it: a text with signs, spaces or letters beyond "
+            "ASCII needs double quotes that reach Hydra: 'key=\"one, two\"'"
+        )
     return f"{group}: {text}" if group else text
-
-
-def is_text(override: str) -> bool:
-    """Whether an override ``key=value`` sets a key that holds a text."""
-    kind: Any = Config
-    for name in override.partition("=")[0].lstrip("+~").split("."):
-        kind = get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
-    return kind is str
 
 
 def _siblings(key: str) -> str:
@@ -204,15 +205,17 @@ class Slice:
             checks.check(groups)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not YAML: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; name a frozen file") from error
         return cls(stage, groups)
 
 
 def _typed(text: str, stage: str) -> dict[str, Any]:
     """The groups of a frozen file's text; what else it may hold is refused."""
     _refuse_endless(text)
-    raw, reads = yaml.safe_load(text), STAGES[stage].reads
+    raw, reads = texts.loaded(text), STAGES[stage].reads
     if isinstance(raw, dict) and isinstance(raw.get("judge"), dict):
         raw["judge"].pop(TEMPLATE_HASH, None)
     if not isinstance(raw, dict) or set(raw) != set(reads):
@@ -223,7 +226,8 @@ def _typed(text: str, stage: str) -> dict[str, Any]:
         if not isinstance(raw[name], dict):
             raise ConfigError(f"{name}: {raw[name]!r} is no group of keys and values")
         try:
-            typed = OmegaConf.merge(OmegaConf.structured(GROUPS[name]), raw[name])
+            texts.check(raw[name], GROUPS[name], name)
+            typed = OmegaConf.merge(OmegaConf.structured(GROUPS[name]), texts.literal(raw[name]))
             groups[name] = OmegaConf.to_object(typed)
         except OmegaConfBaseException as error:
             raise ConfigError(_explain(error, name)) from error

@@ -31,6 +31,8 @@ Samples = Annotated[int, Range(least=1, most=10_000)]  # of one item
 Hinted = Annotated[int, Range(least=0, most=10_000)]
 Members = Annotated[int, Range(least=2, most=10_000, cure="a group of one has no advantage")]
 Draws = Annotated[int, Range(least=1, most=100_000)]  # in memory at one time
+# With fewer the spread that an interval rests on is off by more than a sixth; one draw has none.
+Resamples = Annotated[int, Range(least=20, most=100_000)]
 Bins = Annotated[int, Range(least=1, most=1000)]
 Jobs = Annotated[int, Range(least=1, most=100_000)]
 Requests = Annotated[int, Range(least=1, most=10_000)]  # a thread each

@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from spct import sets
-from spct.config import ConfigError, conf_dir, is_text
+from spct.config import ConfigError, conf_dir
+from spct.texts import is_text
 
 SLUG_CHARACTERS = 48
 UNNAMED = "tracking."  # overrides that change no result, so they give a run no name of its own
@@ -70,13 +71,13 @@ def normalise(overrides: str | Sequence[str]) -> tuple[str, ...]:
     words = split(overrides) if isinstance(overrides, str) else list(overrides)
     found: dict[str, str] = {}
     for word in words:
-        key, equals, _ = word.partition("=")
+        key, equals, _ = word.lstrip("+").partition("=")
         if key in ("experiment", "base"):
             raise ConfigError(f"{word}: pick experiments with --config 'experiments=[…]'")
         if key == "model" and equals:
             key, word = "plan.main", f"plan.main{word.removeprefix('model')}"
         found[key] = word
-    return tuple(found[key] for key in sorted(found))
+    return tuple(sorted(found.values(), key=lambda word: word.partition("=")[0]))
 
 
 def named(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -46,7 +46,13 @@ class Run:
     def at(self, size: str) -> Config:
         """The configuration composed with ``model=<size>``; the plan's main size if empty."""
         if size not in self.sized:
-            self.sized[size] = load_run(self.experiment, (*self.overrides, f"model={size}"))
+            cfg = load_run(self.experiment, (*self.overrides, f"model={size}"))
+            if cfg.model.name != size:
+                raise ConfigError(
+                    f"experiment {self.experiment!r}: model.name: {cfg.model.name!r} is not the "
+                    f"name of its file, conf/model/{size}.yaml, by which results go; call it so"
+                )
+            self.sized[size] = cfg
         return self.sized[size]
 
     @property

@@ -289,7 +289,7 @@ class ScalingConfig:
     ks: k.Ks
     k_meta_share: k.Part  # k_meta = max(1, ceil(share * k)) (paper: one half)
     subsets: k.Draws  # random subsets per item and k, where not all of them can be counted
-    bootstrap: k.Draws
+    bootstrap: k.Resamples
     level: k.Level
     invalid: k.Invalid  # what an invalid sample does in a vote
     adaptive: k.Certainties  # at which sampling may stop; empty for none

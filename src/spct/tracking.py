@@ -179,12 +179,14 @@ def _known(client: MlflowClient, experiment_id: str, run: str) -> dict[str, Any]
     """The MLflow runs of our run, by key."""
     known: dict[str, Any] = {}
     token = None
-    text = run.replace("'", "")  # a quote cannot be escaped in MLflow's filter language
+    # A quote cannot be escaped in MLflow's filter language: any character may stand for it.
+    asked = f"LIKE '{run.replace(chr(39), '_')}'" if "'" in run else f"= '{run}'"
     while True:
         page = client.search_runs(
-            [experiment_id], f"tags.`{RUN}` = '{text}'", max_results=1000, page_token=token
+            [experiment_id], f"tags.`{RUN}` {asked}", max_results=1000, page_token=token
         )
-        known.update({entry.data.tags[KEY]: entry for entry in page if KEY in entry.data.tags})
+        tagged = [entry for entry in page if entry.data.tags[RUN] == run]
+        known |= {entry.data.tags[KEY]: entry for entry in tagged if KEY in entry.data.tags}
         token = page.token
         if not token:
             return known

@@ -132,7 +132,8 @@ REFUSED = [
     *("scaling.ks=[0]", "scaling.ks=[64]", "scaling.ks=[1,1]", "scaling.ks=[]"),
     *("scaling.adaptive=[0.5]", "scaling.adaptive=[nan]", "scaling.bootstrap=1000000000"),
     *("plan.seeds=[0,0]", "plan.seeds=[-1]", "plan.seeds=[99999999999]"),
-    "plan.sizes=[toy_s,toy_s]",
+    *("plan.sizes=[toy_s,toy_s]", "scaling.bootstrap=1"),
+    *("model.source=' '", "model.source=builtin:nope"),
     *("plan.baselines=[btrm,btrm]", "health.bins=0", "audit.ngram=-1"),
     *("sampler.openai.extra.temperature=.nan", "sampler.openai.extra={a: [{b: .inf}]}"),
 ]  # fmt: skip
@@ -287,6 +288,15 @@ def test_a_stage_refuses_a_slice_that_was_edited_by_hand(
 def test_a_run_is_refused_before_its_first_job() -> None:
     with pytest.raises(ConfigError, match=r"^experiment 'smoke': grpo.max_grad_norm: -1.0 is not"):
         Runs("smoke", "grpo.max_grad_norm=-1")
+
+
+@pytest.mark.parametrize(
+    "word", ["model.name=other", "plan.main=../model/toy_s", "plan.sizes=[../model/toy_m]"]
+)
+def test_results_go_by_the_name_of_a_model_so_it_has_one(word: str) -> None:
+    """Two sizes of one name were one in every table."""
+    with pytest.raises(ConfigError, match=r"model.name: '\w+' is not the name of its file"):
+        Runs("smoke", word)
 
 
 @pytest.mark.medium

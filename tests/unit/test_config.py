@@ -111,7 +111,7 @@ def test_every_key_of_a_group_has_a_comment(path: Path) -> None:
         ("bench.single=both", "bench.single: 'both' is not one of '', verdict, rating"),
         ("bench.order=any", "bench.order: 'any' is not one of '', random, balanced, fixed"),
         ("scaling.subsets=0", "scaling.subsets: 0 is not 1 or more"),
-        ("scaling.bootstrap=0", "scaling.bootstrap: 0 is not 1 or more"),
+        ("scaling.bootstrap=0", "scaling.bootstrap: 0 is not 20 or more"),
         ("scaling.k_meta_share=0", "scaling.k_meta_share: 0.0 is not above 0 and at most 1"),
         ("scaling.level=1", "scaling.level: 1.0 is not 0.5 or more and at most 0.9999"),
         ("grpo.steps=0", "grpo.steps: 0 is not 1 or more"),

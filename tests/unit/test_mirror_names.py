@@ -16,9 +16,9 @@ from test_tracking import RUN, make_results, mirror, runs_of
 
 from spct import artifact
 from spct.mirror_curves import view
-from spct.mirror_run import NAME_LENGTH, original, safe
+from spct.mirror_run import NAME_LENGTH, Mirror, original, safe
 from spct.scaling.curves import COLUMNS
-from spct.tracking import NAMES, MetricsLog
+from spct.tracking import NAMES, MetricsLog, _push
 
 ODD = (
     "math/",
@@ -154,3 +154,11 @@ def test_a_second_sync_leaves_them_alone(tracker: Any) -> None:
     root, told, _ = tracker
     assert mirror(root)["written"] == 0
     assert told["written"] > 0
+
+
+def test_a_run_with_a_quote_in_its_name_is_mirrored_once(tmp_path: Path) -> None:
+    """Its tag was asked for without the quote, so that every sync wrote it anew."""
+    where = f"sqlite:///{tmp_path}/mlflow.db", "spct"
+    for run in ("r'q", "r_q"):
+        one = Mirror(key=f"{run}/k", name=run, content="c", time_ms=1, tags={})
+        assert [_push(run, one, [], "", *where)["written"] for _ in range(2)] == [1, 0]

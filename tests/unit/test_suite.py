@@ -103,6 +103,11 @@ def test_package(): pytest.importorskip("no_such_package")
 @pytest.mark.xfail(strict=True)
 def test_expected(): assert False
 
+@pytest.mark.xfail(run=False)
+def test_never(): assert False
+
+def test_out(): pytest.xfail("no such disk")
+
 @pytest.fixture
 def missing(): pytest.skip("no such machine")
 
@@ -113,8 +118,8 @@ def test_fixture(missing): ...
 @pytest.mark.parametrize(
     ("ci", "counts", "told"),
     [
-        pytest.param("true", {"2 failed", "2 errors", "1 xfailed"}, 4, id="ci"),
-        pytest.param("false", {"4 skipped", "1 xfailed"}, 0, id="person"),
+        pytest.param("true", {"3 failed", "3 errors", "1 xfailed"}, 6, id="ci"),
+        pytest.param("false", {"4 skipped", "3 xfailed"}, 0, id="person"),
     ],
 )
 def test_a_skip_is_a_failure_in_ci(tmp_path: Path, ci: str, counts: set[str], told: int) -> None:

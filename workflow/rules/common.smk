@@ -30,6 +30,7 @@ def checked(call, *args):
 
 # The entries of --config as they were typed, not as YAML reads them (src/spct/asked.py).
 TYPED = workflow.config_settings.config_args
+checked(asked.once, sys.argv if workflow.is_main_process else [])
 EXPERIMENTS, OVERRIDES = checked(asked.asked, config, TYPED)
 RUNS = checked(Runs, EXPERIMENTS, OVERRIDES)
 workflow.config_settings.config_args = checked(asked.carried, TYPED)  # for cluster jobs
