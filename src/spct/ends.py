@@ -48,6 +48,23 @@ def find(tokenizer: Any, stated: Sequence[int], size: int) -> Ends:
     return Ends(frozenset(known), known[0] if known else None, mark)
 
 
+def stated(tokenizer: Any, generation: Any, shape: Any) -> list[int]:
+    """The ids of ``eos_token_id`` in a generation config.
+
+    One that was made of the model's own config (``shape``) may hold the mere default of its
+    architecture, so of the ids of that only special tokens count.
+    """
+    listed = _listed(generation.eos_token_id)
+    if not getattr(generation, "_from_model_config", False):
+        return listed
+    defaults = {*_listed(getattr(shape, "eos_token_id", None))} - {*special(tokenizer).values()}
+    return [one for one in listed if one not in defaults]
+
+
+def _listed(ids: int | Sequence[int] | None) -> list[int]:
+    return [ids] if isinstance(ids, int) else list(ids or ())
+
+
 def marks(tokenizer: Any, ids: Iterable[int]) -> tuple[str, ...]:
     """What no text from data may hold, sorted: special tokens, and what does the like unflagged.
 

@@ -185,10 +185,7 @@ class LM:
 
 
 def _stated_ends(lm: LM) -> list[int]:
-    """The ids of ``eos_token_id`` in the generation config; without one, in the model's config.
-
-    That one may hold the mere default of its architecture, so of its ids only special tokens count.
-    """
+    """:func:`spct.ends.stated` of its generation config, or of its model's config without one."""
     import transformers
 
     if lm.weights is None and lm.spec is None:
@@ -200,18 +197,7 @@ def _stated_ends(lm: LM) -> list[int]:
             stated = transformers.GenerationConfig.from_pretrained(lm.source, revision=revision)
     if stated is None:
         stated = transformers.GenerationConfig.from_model_config(lm.config)
-    listed = _listed(stated.eos_token_id)
-    if getattr(stated, "_from_model_config", False):
-        special = set(ends.special(lm.tokenizer).values())
-        defaults = (
-            set(_listed(getattr(lm.config.get_text_config(), "eos_token_id", None))) - special
-        )
-        return [one for one in listed if one not in defaults]
-    return listed
-
-
-def _listed(ids: int | Sequence[int] | None) -> list[int]:
-    return [ids] if isinstance(ids, int) else list(ids or ())
+    return ends.stated(lm.tokenizer, stated, lm.config.get_text_config())
 
 
 def device() -> torch.device:

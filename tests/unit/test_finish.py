@@ -174,6 +174,28 @@ def test_an_endpoint_with_stop_strings(more: dict, text: str, finish: Finish, le
     assert (done.finish, done.text) == (finish, left)
 
 
+def test_a_stop_string_of_the_servers_own_is_no_end() -> None:
+    said = answer("so", {"prompt": "a"})
+    said["choices"][0]["stop_reason"] = "END"
+    assert wire.completion(said).finish == F.stop_string
+
+
+@pytest.mark.parametrize(
+    ("extra", "stops"),
+    [
+        pytest.param({}, ("END",), id="sampler_stop"),
+        pytest.param({"stop": "so"}, ("so",), id="one_more"),
+        pytest.param({"stop": ["so", "on"]}, ("so", "on"), id="more"),
+        pytest.param({"stop": None}, (), id="taken_out"),
+    ],
+)
+def test_the_stop_strings_of_extra_are_what_was_asked(extra: dict, stops: tuple) -> None:
+    config = SamplerConfig("openai", 24, 128, 8, 100, 1.0, stop=["END"])
+    config = replace(config, openai=replace(config.openai, extra=extra))
+    asked = wire.body(Request((), 7, 0.5, "a"), "m", config).get("stop", ())
+    assert wire.stops(config) == stops == ((asked,) if isinstance(asked, str) else tuple(asked))
+
+
 def test_stop_strings_are_asked_of_an_endpoint() -> None:
     config = SamplerConfig("openai", 24, 128, 8, 100, 1.0, stop=["END"])
     assert wire.body(Request((), 7, 0.5, "a"), "m", config)["stop"] == ["END"]

@@ -149,7 +149,7 @@ class Caller:
             status = _code(content["error"])  # some gateways put an error below a 200
         elif answer.is_success:
             try:
-                return wire.completion(content, self.config.stop)
+                return wire.completion(content, wire.stops(self.config))
             except wire.Unreadable as error:
                 raise Failure(f"unreadable: {error}", billed=True) from None
         said = wire.complaint(content)

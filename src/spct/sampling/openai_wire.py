@@ -52,6 +52,12 @@ def body(request: Request, served: str, config: SamplerConfig) -> dict[str, Any]
     return {name: value for name, value in asked.items() if value is not None}
 
 
+def stops(config: SamplerConfig) -> tuple[str, ...]:
+    """The stop strings that an endpoint is asked for: ``sampler.stop``, or those of ``extra``."""
+    asked = config.openai.extra.get("stop", config.stop) or ()
+    return (asked,) if isinstance(asked, str) else tuple(asked)
+
+
 def most_tokens(asked: Mapping[str, Any], text: str, limit: int) -> int:
     """A bound on the tokens of prompt and completion: no token is shorter than a byte."""
     limits = (asked.get(name) for name in ("max_tokens", "max_completion_tokens"))
@@ -106,7 +112,8 @@ def _finish(choice: Mapping[str, Any], stop: Sequence[str]) -> Finish:
     message = choice.get("message")
     if finish == Finish.stop and isinstance(message, dict) and message.get("tool_calls"):
         return Finish.tool_call
-    if finish == Finish.stop and stop and not isinstance(choice.get("stop_reason"), int):
+    which = choice.get("stop_reason")
+    if finish == Finish.stop and (isinstance(which, str) or (stop and not isinstance(which, int))):
         return Finish.stop_string
     return finish
 
