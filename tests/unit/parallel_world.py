@@ -210,7 +210,10 @@ class Run:
             Request(tuple(range(2, 5 + number % 4)), seed=number, temperature=1.0)
             for number in range(11)
         ]
-        lm: Any = SimpleNamespace(model=self.policy, pad=0, eos=1)
+        lm: Any = SimpleNamespace(
+            **{"model": self.policy, "config": self.policy.config, "context": None, "source": ""},
+            **{"pad": 0, "eos": frozenset([1]), "tokenizer": SimpleNamespace(decode=str)},
+        )
         self.policy.eval()
         with parallel.unsharded(self.policy):
             sampler = DealtSampler(NativeSampler(lm, config), config, self.world)
