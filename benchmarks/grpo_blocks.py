@@ -26,7 +26,8 @@ from spct import lm, seeds
 from spct.grpo.advantage import advantages
 from spct.grpo.learn import optim_config
 from spct.grpo.update import update
-from spct.sampling.base import Request, Sampler, build
+from spct.sampling.base import Request, Sampler
+from spct.sampling.native import NativeSampler
 from spct.training.batching import Example
 from spct.training.optim import Optimizer
 
@@ -125,7 +126,8 @@ def ours(cell: Cell, place: Place, plan: Plan) -> dict[str, Any]:
     optimizer = Optimizer(policy, optim_config(config), len(rounds))
     tokenizer = new_tokenizer(cell.vocabulary, PAD, cell.vocabulary)
     sampling = our_settings.sampler(max_new_tokens=cell.completion, batch_size=cell.sequences)
-    sampler = build(lm.LM(policy, tokenizer, ""), sampling)
+    # not by `build`, which refuses a model whose texts never end by themselves: here none may
+    sampler = NativeSampler(lm.LM(policy, tokenizer, ""), sampling)
     meter.begin()
     for step, turn in enumerate(rounds):
         examples = turn.examples

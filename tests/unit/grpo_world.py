@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from meeting import meet_again
 
 from spct import artifact, config
 from spct.config import Slice
@@ -129,40 +128,49 @@ def counted(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[int]:
     return counts
 
 
-def together(world: World) -> dict[str, Any]:
-    """Killed and continued by two, killed for one to continue, and stopped by a NaN.
-
-    Errors by run, and what this process sampled and learned from.
-    """
-    errors: dict[str, str] = {}
-
-    def run(name: str, *overrides: str) -> None:
-        meet_again()
-        try:
-            world(name, *SHARED_OUT, *overrides)
-        except Exception as error:
-            errors[name] = f"{type(error).__name__}: {error}"
-            torch.distributed.destroy_process_group()
-
+def stopped(world: World) -> dict[str, Any]:
+    """Killed after some steps, and a copy of its state; what this process sampled and learned."""
     with pytest.MonkeyPatch.context() as patch:
         sampled = counted(patch, NativeSampler, "sample")
         learned = counted(patch, Trace, "saw")
         dies(patch, Trainer, "step", KILLED_AFTER)
-        run("by_two")
+        error = _error(world, "by_two")
     if os.environ["RANK"] == "0":
         shutil.copytree(world.state("by_two"), world.state("by_one"))
-    run("by_two")
+    return {"error": error, "sampled": sum(sampled), "learned": sum(learned)}
+
+
+def continued(world: World) -> dict[str, Any]:
+    """The killed run, to its end."""
+    return {"error": _error(world, "by_two")}
+
+
+def spoilt(world: World) -> dict[str, Any]:
+    """A run with a NaN for an advantage."""
     with pytest.MonkeyPatch.context() as patch:
         poisoned(patch, step=1, place=5)
-        run("nan")
-    return {"errors": errors, "sampled": sum(sampled), "learned": sum(learned)}
+        return {"error": _error(world, "nan")}
+
+
+def _error(world: World, name: str) -> str:
+    try:
+        world(name, *SHARED_OUT)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+TOGETHER = {run.__name__: run for run in (stopped, continued, spoilt)}
+"""What several processes do together, in a group of their own each time."""
 
 
 def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
-    folder, model = map(Path, arguments)
-    told = together(World(folder, model))
-    (folder / f"told-{os.environ['RANK']}.json").write_text(json.dumps(told))
+    name, folder, model = arguments
+    told = TOGETHER[name](World(Path(folder), Path(model)))
+    (Path(folder) / f"{name}-{os.environ['RANK']}.json").write_text(json.dumps(told))
+    sys.stdout.flush()
+    os._exit(0)  # an error leaves its group open, and closing it waits for the other process
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from datetime import timedelta
 
 from torch.distributed import TCPStore
 
-ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
-
 
 class Meeting:
     """A store on a port of its own, for as long as this object lives."""
@@ -25,14 +23,9 @@ class Meeting:
         place = {
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(self.size),
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.store.port),
-            "TORCHELASTIC_USE_AGENT_STORE": "True", ATTEMPT: "0",
+            "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
         }  # fmt: skip
         return {**os.environ, "OMP_NUM_THREADS": "1", **place, **more}
-
-
-def meet_again() -> None:
-    """Called by every process of a group, between two groups: the next one starts anew."""
-    os.environ[ATTEMPT] = str(int(os.environ[ATTEMPT]) + 1)
 
 
 def leave_after(deadline: timedelta) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from grpo_world import KILLED_AFTER, SHARED_OUT, World, lines
+from grpo_world import KILLED_AFTER, SHARED_OUT, TOGETHER, World, lines
 from meeting import Meeting
 from patience import PATIENCE
 from safetensors.torch import load_file
@@ -35,6 +35,7 @@ SCRIPT = sys.modules[World.__module__].__file__
 # float32 sums in another order, through eight steps of Adam
 WEIGHT, METRIC = 2e-5, 1e-3
 APART = ("sampler_gap_mean", "sampler_gap_max")  # rounding itself
+By = dict[str, list[dict[str, Any]]]  # by what processes do together, what each tells
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +68,16 @@ def two(world: World) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(world: World) -> list[dict[str, Any]]:
-    """What :func:`grpo_world.together` tells of each of two processes."""
+def told(world: World) -> By:
+    """What each of two processes tells of what they do together (``grpo_world.TOGETHER``)."""
+    return {name: _told(world, name) for name in TOGETHER}
+
+
+def _told(world: World, name: str) -> list[dict[str, Any]]:
     meeting = Meeting()
     processes = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(world.folder), str(world.model)],
+            [sys.executable, str(SCRIPT), name, str(world.folder), str(world.model)],
             env=meeting.environment(rank),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
@@ -81,7 +86,7 @@ def told(world: World) -> list[dict[str, Any]]:
     for process in processes:
         output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
-    return [json.loads((world.folder / f"told-{rank}.json").read_text()) for rank in range(2)]
+    return [json.loads((world.folder / f"{name}-{rank}.json").read_text()) for rank in range(2)]
 
 
 def same_run(one: Path, other: Path) -> None:
@@ -113,20 +118,21 @@ def test_two_processes_train_as_one(world: World, one: Path, two: Path) -> None:
 
 @pytest.mark.medium
 @pytest.mark.parametrize("work", ["sampled", "learned"])
-def test_each_does_its_share(told: list[dict[str, Any]], work: str) -> None:
-    counts = [each[work] for each in told]
+def test_each_does_its_share(told: By, work: str) -> None:
+    counts = [each[work] for each in told["stopped"]]
     assert min(counts) > 0.3 * sum(counts)
 
 
 @pytest.mark.medium
-def test_two_that_were_killed_go_on(world: World, two: Path, told: list[dict[str, Any]]) -> None:
-    assert [each["errors"]["by_two"] for each in told] == ["Stop: "] * 2
+def test_two_that_were_killed_go_on(world: World, two: Path, told: By) -> None:
+    assert [each["error"] for each in told["stopped"]] == ["Stop: "] * 2
+    assert [each["error"] for each in told["continued"]] == [""] * 2
     same_run(two, world.folder / "by_two")
 
 
 @pytest.mark.medium
 def test_one_goes_on_where_two_were_killed(
-    world: World, one: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    world: World, one: Path, told: By, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
     step = Trainer.step
@@ -136,8 +142,8 @@ def test_one_goes_on_where_two_were_killed(
 
 
 @pytest.mark.medium
-def test_a_nan_of_one_stops_both_and_replays(world: World, told: list[dict[str, Any]]) -> None:
-    first, second = (each["errors"]["nan"] for each in told)
+def test_a_nan_of_one_stops_both_and_replays(world: World, told: By) -> None:
+    first, second = (each["error"] for each in told["spoilt"])
     assert first == second and first.startswith("FloatingPointError: grpo: loss is nan")
     path = Path(first.rpartition(" ")[2])
     assert path == world.state("nan") / "failed-000001.pt"
