@@ -20,6 +20,8 @@ from spct.records import Item, write_items
 from spct.sampling import held as sampling_held
 from spct.sampling import stages
 from spct.sampling.base import Request, build
+from spct.sampling.hf import HFSampler
+from spct.sampling.native import NativeSampler
 from spct.schema import ModelConfig, SamplerConfig
 from spct.training import attention, held
 from spct.training.choice import completion_logprobs
@@ -94,6 +96,12 @@ def test_what_would_be_wrong_is_refused_by_name(name: str, use: str, cure: str) 
     with pytest.raises(ConfigError, match=cure) as refused:
         GAPS[use](tiny(name))
     assert type(tiny(name)).__name__ in str(refused.value)
+
+
+def test_a_sampler_is_held_as_what_it_is_whatever_the_settings_name() -> None:
+    HFSampler(lm_of(tiny("falcon_h1")), replace(CONFIG, engine="native"))
+    with pytest.raises(ConfigError, match="native cannot sample"):
+        NativeSampler(lm_of(tiny("falcon_h1")), replace(CONFIG, engine="hf"))
 
 
 def test_the_cures_are_right() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ class HFSampler:
         self.lm, self.config = lm, config
         self.stops = Stops(lm, config)
         self.device = next(lm.model.parameters()).device
-        held.check(lm, config, self._teacher)
+        held.check(lm, replace(config, engine="hf"), self._teacher)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request]) -> list[Completion]:

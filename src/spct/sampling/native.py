@@ -35,7 +35,7 @@ class NativeSampler:
         self.lm, self.config = lm, config
         with suppress(ValueError):  # another kind of attention goes on as it is
             attention.install(lm.model)
-        held.check(lm, config, self._teacher)
+        held.check(lm, replace(config, engine="native"), self._teacher)
 
     def _teacher(self, text: Sequence[int], lengths: Sequence[int], steps: int) -> Tensor:
         """See :data:`spct.sampling.held.Decode`; by blocks and slots, without a graph of them."""
