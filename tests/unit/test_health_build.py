@@ -241,7 +241,7 @@ def test_a_page_holds_every_section(page: str) -> None:
         "At a glance", "Outcomes", "Use of the scale", "Position", "What an order plan buys",
         "Repeats", "Length", "Calibration of the vote",
     ]  # fmt: skip
-    for text in ("Judge health: GRPO m", "2 seeds (0, 1)", "90 % bootstrap", "pairs", "Bad:"):
+    for text in ("Judge health: GRPO m", "2 seeds (0, 1)", "90 % intervals", "pairs", "Bad:"):
         assert text in page, text
     assert page.count("<svg") == 6 and page.count('<p class="bad">') == 7
     assert "src=" not in page
