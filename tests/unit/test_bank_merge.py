@@ -138,6 +138,7 @@ KEYS = st.lists(st.tuples(NAMES, st.sampled_from(["greedy", "sample"]), st.integ
                 unique=True, max_size=30)  # fmt: skip
 
 
+@pytest.mark.medium
 @settings(max_examples=60, deadline=None)
 @given(keys=KEYS, seed=st.integers(0, 9), cut=st.integers(0, 30))
 def test_any_split_gives_the_hash_of_the_whole(

@@ -63,6 +63,7 @@ def test_estimators_agree_where_they_must(estimators: ModuleType) -> None:
         np.testing.assert_allclose(found[name][:2], found["spct"][:2], atol=0.05)
 
 
+@pytest.mark.medium
 def test_only_replacement_is_biased(estimators: ModuleType) -> None:
     found = estimators.measure(estimators.Case(2, 10, 8), 100, 40, 0)
     for name in estimators.ESTIMATORS:

@@ -23,6 +23,8 @@ from spct.scaling.estimators import Subsets, Votes, decide, estimate
 from spct.scaling.measure import Group, Measured
 from spct.schema import ScalingConfig
 
+pytestmark = pytest.mark.medium
+
 CFG = ScalingConfig(
     ks=[1],
     k_meta_share=0.5,
@@ -144,7 +146,6 @@ def test_intervals_of_pairs_cover_new_items_and_new_samples(pairs: Measured) -> 
     assert 0.93 <= covered(summaries(pairs, "a"), truth(2, 2)) <= 0.97
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize(("answers", "n", "k"), [(3, 4, 1), (4, 6, 3)])
 def test_intervals_of_lists_cover_new_items_and_new_samples(answers: int, n: int, k: int) -> None:
     found = summaries(world(1500, answers, n, k, {"a": 0.0}), "a")
@@ -191,7 +192,6 @@ def test_items_of_one_prompt_drawn_apart_would_not_cover(pairs: Measured) -> Non
     assert covered(summaries(apart, "a"), truth(2, 2)) < 0.9
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize(("k", "over"), [(1, 1.02), (2, 1.2)])
 def test_a_rerun_varies_by_what_one_bank_says(k: int, over: float) -> None:
     """The same 40 items judged again by k fresh samples each: exact at k = 1, a bound beyond."""

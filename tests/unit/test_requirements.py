@@ -76,6 +76,7 @@ def folder(root: Path, words: dict[str, int]) -> str:
     return str(root)
 
 
+@pytest.mark.medium
 def test_the_toy_template_wants_the_toy_tokenizer(tmp_path: Path) -> None:
     real = folder(tmp_path / "real", {"the": 0, "judge": 1})
     older = tmp_path / "older"  # its tokenizer is a SentencePiece file

@@ -298,6 +298,7 @@ def by_pairs(name: str, losers: int, goal: str = "helpful") -> list[Item]:
     return [item(f"{name}-{i}", **meta) for i in range(losers)]
 
 
+@pytest.mark.medium
 def test_rmb_is_the_mean_of_four() -> None:
     items = [
         item(f"{goal}-{kind}-{i}", n=2 + (kind == "bon"), goal=goal, kind=kind, group=i, losers=2)

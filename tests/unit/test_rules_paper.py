@@ -224,5 +224,6 @@ def test_ppe_correctness_is_the_mean_of_five_sets_in_table_9() -> None:
     assert exceptions(TABLE_9, by_rule("ppe_correctness", *subset_items(PPE))) == {}
 
 
+@pytest.mark.medium
 def test_rmb_is_the_mean_of_four_in_table_10() -> None:
     assert exceptions(TABLE_10, by_rule("rmb", *rmb_items())) == {}

@@ -223,6 +223,7 @@ def check_kills(cfg: Slice, items: Path, folder: Path, shards: int, kills: int) 
     assert killed == kills
 
 
+@pytest.mark.medium
 def test_workers_killed_at_random_leave_no_trace(
     slice_with: Callable[[int], Slice], items_file: Path, tmp_path: Path
 ) -> None:

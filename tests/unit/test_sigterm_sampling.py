@@ -34,6 +34,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.medium
 def test_a_sampler_asked_to_end_keeps_its_parts(
     tmp_path: Path,
     tiny_folder: Path,

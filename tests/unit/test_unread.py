@@ -87,6 +87,7 @@ def test_nothing_to_read_is_reported_without_dividing_by_it(tmp_path: Path, sile
     assert all(row["accuracy_readable"] != row["accuracy_readable"] for row in lost)
 
 
+@pytest.mark.medium
 def test_a_gain_that_is_more_votes_with_something_to_read_is_told_as_such(tmp_path: Path) -> None:
     """One sample of four can be read: all votes gain by k, those with something to read do not."""
     rows, page = reported(tmp_path, lambda row: row.sample != 1)

@@ -79,10 +79,10 @@ def test_a_profile_is_found_by_its_bare_name(clone: Any, profile: str) -> None:
     ("setting", "message"),
     [
         ("hydra=grpo.lrr=1", "experiment 'tiny': grpo.lrr: no such key; grpo has lr,"),
-        ("hydra=grpo.lr=fast", "grpo.lr: Value 'fast'"),
-        ("hydra=plan.main=toy_q", "model/toy_q"),
+        pytest.param("hydra=grpo.lr=fast", "grpo.lr: Value 'fast'", marks=pytest.mark.medium),
+        pytest.param("hydra=plan.main=toy_q", "model/toy_q", marks=pytest.mark.medium),
         ("experiments=[tiny,tinyy]", "experiment 'tinyy'"),
-        ("experiment=tiny", "--config knows experiments"),
+        pytest.param("experiment=tiny", "--config knows experiments", marks=pytest.mark.medium),
     ],
 )
 def test_a_mistake_stops_before_any_job(clone: Any, setting: str, message: str) -> None:

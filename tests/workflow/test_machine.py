@@ -17,6 +17,7 @@ def bare(stubs: Any) -> Any:
     return stubs
 
 
+@pytest.mark.medium
 def test_an_engine_that_is_not_installed(bare: Any) -> None:
     told = bare.snakemake("--cores", "1", *VLLM, ok=False)
     assert LACKING in told and "Traceback" not in told

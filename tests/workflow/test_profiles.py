@@ -47,6 +47,7 @@ def test_one_machine_never_starts_more_jobs_than_it_has_gpus(clone: Clone) -> No
     )
 
 
+@pytest.mark.medium
 def test_slurm_gets_few_jobs_with_what_the_profile_says(clone: Clone) -> None:
     pytest.importorskip("snakemake_executor_plugin_slurm")
     text = clone.snakemake("--dry-run", "--profile", "slurm", *SMOKE)
